@@ -1,0 +1,16 @@
+//! Annotations on pods and on our own objects.
+
+/// On an injected pod: what the injection added, as JSON.
+pub const STATUS: &str = "sidecar.istio.io/status";
+/// On a pod: overrides native (`"true"`) or classic (`"false"`) sidecar.
+pub const NATIVE_SIDECAR: &str = "sidecar.istio.io/nativeSidecar";
+/// On a pod: fields of ProxyConfig, as YAML.
+pub const PROXY_CONFIG: &str = "proxy.istio.io/config";
+/// On an injected pod: the user's own `istio-proxy` fields, so that injecting again gives the same.
+pub const PROXY_OVERRIDES: &str = "proxy.istio.io/overrides";
+/// On an injected pod: the version of its proxy.
+pub const PROXY_VERSION: &str = "install.forestay.dev/proxy-version";
+/// On an object of ours: hands off; the operator leaves it as it is.
+pub const IGNORE: &str = "install.forestay.dev/ignore";
+/// On an object that the operator makes: the hash of what it rendered.
+pub const RENDERED: &str = "install.forestay.dev/rendered";

@@ -1,0 +1,36 @@
+//! Every fixed name of Forestay, in one place and without dependencies.
+//!
+//! Users, dashboards and Kiali rely on these names: they are facts of Istio's interface or promises of ours. What comes
+//! in: nothing. What goes out: constants, and the few functions that put a name together or take one apart.
+//!
+//! * [`ports`]: the ports that proxies, control plane and webhook listen on
+//! * [`labels`], [`annotations`]: the marks on namespaces, pods and our own objects
+//! * [`identity`]: SPIFFE identities
+//! * [`images`]: image names and the rule that picks a hub and a tag
+//! * [`resources`]: names of Kubernetes objects, with their revision suffix
+//! * [`traffic`]: names of clusters, listeners, routes and virtual hosts in xDS
+//! * [`paths`]: where a proxy finds its token, root certificate and pod information
+
+pub mod annotations;
+pub mod identity;
+pub mod images;
+pub mod labels;
+pub mod paths;
+pub mod ports;
+pub mod resources;
+pub mod traffic;
+
+/// The version of everything built from this tree: image tag, `/version`, `MeshInstall.spec.version`.
+pub const VERSION: &str = match option_env!("FORESTAY_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
+/// The name of the revision that serves namespaces with `istio-injection=enabled`; its objects carry no suffix.
+pub const DEFAULT_REVISION: &str = "default";
+
+/// The DNS domain of a cluster unless configured otherwise.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+
+/// The id of a cluster unless configured otherwise, as Istio names it (`ISTIO_META_CLUSTER_ID`).
+pub const CLUSTER_ID: &str = "Kubernetes";
