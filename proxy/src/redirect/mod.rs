@@ -1,0 +1,71 @@
+//! Redirection: makes the kernel hand a pod's TCP connections to the proxy.
+//!
+//! Runs once, as the init container, with Istio's `istio-iptables` arguments. What comes in: the arguments
+//! ([`options`]). What goes out: nftables rules, written to the kernel in one transaction.
+//!
+//! 1. [`options`]: arguments and environment into checked settings
+//! 2. [`plan`]: settings into tables, chains and rules; pure
+//! 3. [`rule`]: what a rule is, and its text as `nft` would print it
+//! 4. [`encode`]: a rule into the kernel's expressions; pure
+//! 5. [`netlink`]: the transaction
+
+mod encode;
+mod netlink;
+mod options;
+mod plan;
+mod rule;
+#[cfg(test)]
+mod vectors;
+
+use std::ffi::OsString;
+
+use clap::Parser as _;
+
+use options::{Arguments, Options};
+
+/// Sets up redirection as the arguments after `istio-iptables` say; returns the process's exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
+    let name = std::iter::once(OsString::from("istio-iptables"));
+    let arguments = match Arguments::try_parse_from(name.chain(arguments)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return error.exit_code();
+        }
+    };
+    match run(arguments) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("istio-iptables: {error}");
+            1
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Error> {
+    let dry_run = arguments.dry_run;
+    let options = Options::from_arguments(arguments, &options::Surroundings::look()?)?;
+    let ruleset = plan::plan(&options);
+    print!("{ruleset}");
+    if dry_run {
+        return Ok(());
+    }
+    netlink::commit(&encode::transaction(&ruleset)?)?;
+    Ok(())
+}
+
+/// Why redirection could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// An argument that cannot be honoured.
+    #[error("{argument}: {problem}")]
+    Argument { argument: &'static str, problem: String },
+    /// The kernel refused the transaction.
+    #[error(
+        "the kernel refused nftables message {message}: {source} (the init container needs NET_ADMIN and NET_RAW, and the kernel nf_tables with nat)"
+    )]
+    Refused { message: String, source: std::io::Error },
+    /// The netlink socket failed.
+    #[error("netlink: {0}")]
+    Socket(#[from] std::io::Error),
+}
