@@ -1,1 +1,3 @@
-//! .
+//! Every API type.
+
+pub mod install;

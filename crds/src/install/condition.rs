@@ -1,0 +1,228 @@
+//! The conditions of a MeshInstall, and every reason they can carry.
+//!
+//! Programs may rely on types and reasons, so both are closed lists here; `docs/guide/conditions.md` is made from them.
+//! Messages are for people and may change.
+
+/// What a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// Every object is in the cluster as the spec says.
+    Reconciled,
+    /// The control plane's pods are available.
+    ControlPlaneReady,
+    /// The webhook's pods are available and admission goes through them.
+    WebhookReady,
+    /// Every gateway's pods are available.
+    GatewaysReady,
+    /// All of the above.
+    Ready,
+}
+
+impl ConditionType {
+    /// All of them, in the order in which a person reads them.
+    pub const ALL: [Self; 5] =
+        [Self::Reconciled, Self::ControlPlaneReady, Self::WebhookReady, Self::GatewaysReady, Self::Ready];
+
+    /// The condition's `type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reconciled => "Reconciled",
+            Self::ControlPlaneReady => "ControlPlaneReady",
+            Self::WebhookReady => "WebhookReady",
+            Self::GatewaysReady => "GatewaysReady",
+            Self::Ready => "Ready",
+        }
+    }
+
+    /// What it means when it is True.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Reconciled => "Every object is in the cluster as the spec says.",
+            Self::ControlPlaneReady => "The control plane's pods are available.",
+            Self::WebhookReady => "The webhook's pods are available and the API server sends pods to them.",
+            Self::GatewaysReady => "The pods of every gateway are available.",
+            Self::Ready => "All of the others are True.",
+        }
+    }
+}
+
+/// Why a condition is what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// First sight.
+    Reconciling,
+    /// All objects applied.
+    Applied,
+    /// All conditions True.
+    Healthy,
+    /// A field is wrong.
+    InvalidSpec,
+    /// `spec.version` is not ours.
+    UnknownVersion,
+    /// Another MeshInstall has the revision.
+    RevisionTaken,
+    /// An object of the same name belongs to someone else.
+    ForeignObject,
+    /// A namespace is absent or on its way out.
+    NamespaceUnavailable,
+    /// The API server refused or did not answer.
+    ApplyFailed,
+    /// Pods available.
+    Available,
+    /// No gateway is asked for.
+    NoGateways,
+    /// A roll-out is under way.
+    Progressing,
+    /// Held back until the control plane runs.
+    WaitingForControlPlane,
+    /// Pods run, admission is not yet on.
+    WaitingForEndpoints,
+    /// Image cannot be had.
+    ImagePullFailed,
+    /// Container ends again and again.
+    CrashLoop,
+    /// No node takes the pod.
+    Unschedulable,
+    /// The kubelet cannot set the container up.
+    ContainerConfigError,
+    /// The API server refused the pod.
+    PodRefused,
+    /// Running, but not ready for too long.
+    NotReady,
+    /// Deployment missing.
+    NotFound,
+    /// Deletion under way.
+    Deleting,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 22] = [
+        Self::Reconciling,
+        Self::Applied,
+        Self::Healthy,
+        Self::InvalidSpec,
+        Self::UnknownVersion,
+        Self::RevisionTaken,
+        Self::ForeignObject,
+        Self::NamespaceUnavailable,
+        Self::ApplyFailed,
+        Self::Available,
+        Self::NoGateways,
+        Self::Progressing,
+        Self::WaitingForControlPlane,
+        Self::WaitingForEndpoints,
+        Self::ImagePullFailed,
+        Self::CrashLoop,
+        Self::Unschedulable,
+        Self::ContainerConfigError,
+        Self::PodRefused,
+        Self::NotReady,
+        Self::NotFound,
+        Self::Deleting,
+    ];
+
+    /// The condition's `reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reconciling => "Reconciling",
+            Self::Applied => "Applied",
+            Self::Healthy => "Healthy",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::UnknownVersion => "UnknownVersion",
+            Self::RevisionTaken => "RevisionTaken",
+            Self::ForeignObject => "ForeignObject",
+            Self::NamespaceUnavailable => "NamespaceUnavailable",
+            Self::ApplyFailed => "ApplyFailed",
+            Self::Available => "Available",
+            Self::NoGateways => "NoGateways",
+            Self::Progressing => "Progressing",
+            Self::WaitingForControlPlane => "WaitingForControlPlane",
+            Self::WaitingForEndpoints => "WaitingForEndpoints",
+            Self::ImagePullFailed => "ImagePullFailed",
+            Self::CrashLoop => "CrashLoop",
+            Self::Unschedulable => "Unschedulable",
+            Self::ContainerConfigError => "ContainerConfigError",
+            Self::PodRefused => "PodRefused",
+            Self::NotReady => "NotReady",
+            Self::NotFound => "NotFound",
+            Self::Deleting => "Deleting",
+        }
+    }
+
+    /// Which conditions carry it.
+    pub fn on(self) -> &'static [ConditionType] {
+        use ConditionType::{ControlPlaneReady, GatewaysReady, Ready, Reconciled, WebhookReady};
+        match self {
+            Self::Reconciling | Self::Deleting => &ConditionType::ALL,
+            Self::Applied => &[Reconciled],
+            Self::Healthy => &[Ready],
+            Self::InvalidSpec
+            | Self::UnknownVersion
+            | Self::RevisionTaken
+            | Self::ForeignObject
+            | Self::NamespaceUnavailable
+            | Self::ApplyFailed => &[Reconciled, Ready],
+            Self::Available => &[ControlPlaneReady, WebhookReady, GatewaysReady],
+            Self::NoGateways => &[GatewaysReady],
+            Self::WaitingForControlPlane => &[GatewaysReady, Ready],
+            Self::WaitingForEndpoints => &[WebhookReady, Ready],
+            Self::Progressing
+            | Self::ImagePullFailed
+            | Self::CrashLoop
+            | Self::Unschedulable
+            | Self::ContainerConfigError
+            | Self::PodRefused
+            | Self::NotReady
+            | Self::NotFound => &[ControlPlaneReady, WebhookReady, GatewaysReady, Ready],
+        }
+    }
+
+    /// What it means, and what to do about it.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Reconciling => "The operator has seen the object and has not found out yet.",
+            Self::Applied => "Every object is in the cluster as the spec says.",
+            Self::Healthy => "Everything runs.",
+            Self::InvalidSpec => "A field cannot be honoured; the message names it. What ran before goes on running.",
+            Self::UnknownVersion => {
+                "This operator does not have `spec.version`. Set the version that the message names, or install the operator of that version."
+            }
+            Self::RevisionTaken => {
+                "An older MeshInstall has this `spec.revision`. Delete one of the two, or choose another revision."
+            }
+            Self::ForeignObject => {
+                "An object of this name was made by someone else, for example by an Istio in the same namespace. Remove it, or use another `spec.namespace` or `spec.revision`."
+            }
+            Self::NamespaceUnavailable => "A namespace does not exist or is being deleted; the message names it.",
+            Self::ApplyFailed => {
+                "The API server refused an object or did not answer; the message has its words. The operator tries again."
+            }
+            Self::Available => "All wanted pods are available.",
+            Self::NoGateways => "The spec asks for no gateway.",
+            Self::Progressing => "Pods are being started or replaced.",
+            Self::WaitingForControlPlane => {
+                "Gateways are started and changed once the control plane that they ask is available."
+            }
+            Self::WaitingForEndpoints => {
+                "Admission is switched on once the webhook's Service has a ready endpoint, so that it cannot block pods before."
+            }
+            Self::ImagePullFailed => {
+                "An image cannot be pulled; the message names it. See `spec.hub`, `image` and the nodes' access to the registry."
+            }
+            Self::CrashLoop => "A container ends again and again. `kubectl logs --previous` on the named pod says why.",
+            Self::Unschedulable => {
+                "No node takes the pod; the message has the scheduler's words. See `resources` and the nodes' room."
+            }
+            Self::ContainerConfigError => {
+                "The kubelet cannot set a container up, for example for want of a ConfigMap that its pod mounts."
+            }
+            Self::PodRefused => {
+                "The API server refuses the pods, for example by quota or by an admission policy; the message has its words."
+            }
+            Self::NotReady => "Pods run but are not ready; the message names them.",
+            Self::NotFound => "A Deployment is missing; the operator puts it back.",
+            Self::Deleting => "The MeshInstall is being deleted; the message says what is still there.",
+        }
+    }
+}

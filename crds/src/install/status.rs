@@ -1,0 +1,45 @@
+//! What the operator answers.
+
+#![allow(unreachable_pub)] // the derive of KubeSchema repeats each struct, `pub` and all, inside a function
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+
+/// What the operator found and did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MeshInstallStatus {
+    /// The generation of the spec that this status speaks about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Healthy`, or the reason of the first condition that is not True.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Reconciled, ControlPlaneReady, WebhookReady, GatewaysReady, and Ready, which sums them up.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// The Deployments that the mesh consists of.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["component".into(), "namespace".into(), "name".into()]))]
+    pub components: Vec<ComponentStatus>,
+}
+
+/// One Deployment of the mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentStatus {
+    /// `control-plane`, `webhook` or `gateway`.
+    pub component: String,
+    /// The Deployment's namespace.
+    pub namespace: String,
+    /// The Deployment's name.
+    pub name: String,
+    /// Ready pods of the newest template out of wanted pods, for example `1/1`.
+    pub ready: String,
+    /// The image that it runs.
+    pub image: String,
+}
