@@ -1,0 +1,135 @@
+//! Which images there are, and what is in each.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    archive::{Archive, Image, SealedLayer, write},
+    debian::Root,
+    layer::Layer,
+};
+
+/// The tag of Bookinfo's images in upstream's YAML.
+const BOOKINFO_TAG: &str = "1.20.3";
+/// The image of upstream's samples `curl` and `sleep`.
+const CURL_IMAGE: &str = "docker.io/curlimages/curl:8.16.0";
+/// The user that Bookinfo's and curl's images run as, as upstream's.
+const SAMPLE_USER: &str = "1000";
+
+/// Bookinfo's images: the end of the image's name, the role of the program, its environment.
+const BOOKINFO: [(&str, &str, &[&str]); 6] = [
+    ("productpage-v1", "productpage", &[]),
+    ("details-v1", "details", &[]),
+    ("ratings-v1", "ratings", &["SERVICE_VERSION=v1"]),
+    ("reviews-v1", "reviews", &["SERVICE_VERSION=v1", "ENABLE_RATINGS=false"]),
+    ("reviews-v2", "reviews", &["SERVICE_VERSION=v2", "ENABLE_RATINGS=true", "STAR_COLOR=black"]),
+    ("reviews-v3", "reviews", &["SERVICE_VERSION=v3", "ENABLE_RATINGS=true", "STAR_COLOR=red"]),
+];
+
+/// The static binaries that images are made of, as `cargo build` leaves them.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    folder: PathBuf,
+}
+
+impl Binaries {
+    /// The binaries in that folder, for example `target/x86_64-unknown-linux-gnu/debug`.
+    pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// A binary's content without its symbols, which are most of a development build.
+    fn stripped(&self, name: &str) -> Result<Vec<u8>> {
+        let binary = self.folder.join(name);
+        if !binary.exists() {
+            bail!("{}: not built; `cargo xtask images` builds it", binary.display());
+        }
+        let stripped = tempfile::NamedTempFile::new()?;
+        let output = Command::new("strip")
+            .args(["--strip-all", "-o"])
+            .args([stripped.path(), &binary])
+            .output()
+            .context("starting strip (Debian package binutils)")?;
+        if !output.status.success() {
+            bail!("strip {}: {}", binary.display(), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(std::fs::read(stripped.path())?)
+    }
+}
+
+/// Builds the mesh's own two images: the proxy and the multi-call binary.
+pub fn mesh(binaries: &Binaries, cache: &Path) -> Result<Vec<Archive>> {
+    let image = |name: &str, binary: &str, path: &str| {
+        let mut layer = Layer::new();
+        layer.file(path, 0o755, binaries.stripped(binary)?);
+        layer.directory("/tmp", 0o1777);
+        let id = names::ports::PROXY_UID;
+        layer.file("/etc/passwd", 0o644, format!("root:x:0:0::/:\nistio-proxy:x:{id}:{id}::/:\n"));
+        layer.file("/etc/group", 0o644, format!("root:x:0:\nistio-proxy:x:{id}:\n"));
+        let image = Image {
+            reference: names::images::reference(names::images::HUB, name, names::VERSION),
+            layers: vec![SealedLayer::new(&layer)?],
+            entrypoint: vec![path.to_owned()],
+            environment: vec!["PATH=/usr/local/bin".to_owned()],
+            user: format!("{id}:{id}"),
+        };
+        write(&folder(cache), name, &[image])
+    };
+    Ok(vec![
+        image(names::images::PROXY, "forestay-proxy", "/usr/local/bin/pilot-agent")?,
+        image(names::images::FORESTAY, "forestay", "/usr/local/bin/forestay")?,
+    ])
+}
+
+/// Builds Bookinfo's images and the client image, under the names that upstream's YAML uses. One archive: they share
+/// the program's layer, and the layer with curl.
+pub fn samples(binaries: &Binaries, cache: &Path) -> Result<Archive> {
+    let mut program = Layer::new();
+    program.file("/opt/microservices/bookinfo", 0o755, binaries.stripped("bookinfo")?);
+    program.directory("/tmp", 0o1777);
+    let program = SealedLayer::new(&program)?;
+    let shell = SealedLayer::new(&shell_and_curl(cache)?)?;
+
+    let mut images: Vec<Image> = BOOKINFO
+        .iter()
+        .map(|(name, role, environment)| Image {
+            reference: format!("registry.istio.io/release/examples-bookinfo-{name}:{BOOKINFO_TAG}"),
+            layers: if *role == "ratings" { vec![shell.clone(), program.clone()] } else { vec![program.clone()] },
+            entrypoint: ["/opt/microservices/bookinfo", role, "9080"].map(str::to_owned).to_vec(),
+            environment: environment
+                .iter()
+                .map(|variable| (*variable).to_owned())
+                .chain(["PATH=/usr/local/bin:/usr/bin:/bin".to_owned()])
+                .collect(),
+            user: SAMPLE_USER.to_owned(),
+        })
+        .collect();
+    images.push(Image {
+        reference: CURL_IMAGE.to_owned(),
+        layers: vec![shell],
+        entrypoint: vec!["/usr/bin/curl".to_owned()],
+        environment: vec!["PATH=/usr/bin:/bin".to_owned()],
+        user: SAMPLE_USER.to_owned(),
+    });
+    write(&folder(cache), "samples", &images)
+}
+
+/// Debian's curl with its libraries, certificate authorities, and busybox for everything else.
+fn shell_and_curl(cache: &Path) -> Result<Layer> {
+    let root = Root::of(cache, &["curl", "busybox-static", "ca-certificates"])?;
+    let mut layer = Layer::new();
+    root.add_busybox(&mut layer)?;
+    root.add_program(&mut layer, "/usr/bin/curl")?;
+    root.add_certificate_authorities(&mut layer)?;
+    layer.directory("/tmp", 0o1777);
+    layer.file("/etc/passwd", 0o644, format!("root:x:0:0::/:/bin/sh\nsample:x:{SAMPLE_USER}:{SAMPLE_USER}::/tmp:/bin/sh\n"));
+    Ok(layer)
+}
+
+fn folder(cache: &Path) -> PathBuf {
+    cache.join("images")
+}

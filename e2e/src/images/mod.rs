@@ -1,0 +1,14 @@
+//! Container images without a container engine.
+//!
+//! In come static binaries and a few of Debian's packages; out go OCI archives in the cache, named after their content,
+//! which `ctr images import` reads. [`layer`] writes a file system, [`archive`] puts layers and images together,
+//! `debian` fetches real programs, [`catalogue`] says which images there are.
+
+pub mod archive;
+pub mod catalogue;
+mod debian;
+pub mod layer;
+
+pub use archive::{Archive, Image, SealedLayer, write};
+pub use catalogue::{Binaries, mesh, samples};
+pub use layer::Layer;
