@@ -1,0 +1,113 @@
+//! Endpoints: the addresses of a cluster.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::cluster::LbPolicy;
+use crate::decide::balance::Ring;
+
+/// One address of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Further addresses of the same pod (the other family).
+    pub additional_addresses: Box<[SocketAddr]>,
+    /// Its host name, if it has one.
+    pub hostname: Option<Arc<str>>,
+    /// Its weight, at least 1.
+    pub weight: u32,
+    /// What the control plane says of it.
+    pub health: Health,
+    /// Whether it says `tlsMode: istio` of itself.
+    pub mtls: bool,
+    /// Who is behind it.
+    pub workload: Option<Arc<Workload>>,
+    /// Where it is.
+    pub locality: Arc<Locality>,
+    /// The weight of its locality; zero if there is none.
+    pub locality_weight: u32,
+    /// 0 is asked first.
+    pub priority: u32,
+}
+
+/// What the control plane says of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// It gets traffic.
+    Healthy,
+    /// It is on its way out: traffic only when there is nothing else.
+    Draining,
+    /// It gets none.
+    Unhealthy,
+}
+
+/// Who is behind an endpoint: `istio.workload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Workload {
+    /// The workload's name.
+    pub name: Box<str>,
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its canonical service.
+    pub canonical_name: Box<str>,
+    /// Its canonical revision.
+    pub canonical_revision: Box<str>,
+    /// Its cluster.
+    pub cluster: Box<str>,
+}
+
+impl Workload {
+    /// Reads `workload;namespace;canonical name;canonical revision;cluster`; what is missing stays empty.
+    pub fn parse(text: &str) -> Self {
+        let mut parts = text.split(';').map(Box::from);
+        let mut next = || parts.next().unwrap_or_default();
+        Self { name: next(), namespace: next(), canonical_name: next(), canonical_revision: next(), cluster: next() }
+    }
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Locality {
+    /// Its region.
+    pub region: Box<str>,
+    /// Its zone.
+    pub zone: Box<str>,
+    /// Its sub-zone.
+    pub sub_zone: Box<str>,
+}
+
+/// All endpoints of a cluster at one moment; never changed, only replaced.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EndpointSet {
+    /// The endpoints, by priority.
+    pub endpoints: Box<[Endpoint]>,
+    /// Priority spill-over begins when less than 100 / this of a priority is healthy, in per cent (140).
+    pub overprovisioning: u32,
+    /// Whether the control plane says nothing bad of any.
+    pub(crate) all_healthy: bool,
+    /// Whether all weigh the same.
+    pub(crate) equal_weights: bool,
+    /// The ring, if the cluster hashes.
+    pub(crate) ring: Option<Ring>,
+}
+
+impl EndpointSet {
+    /// Endpoints as a cluster with `policy` uses them.
+    pub fn new(mut endpoints: Vec<Endpoint>, policy: LbPolicy) -> Self {
+        endpoints.sort_by_key(|endpoint| endpoint.priority);
+        let ring = Ring::build(&endpoints, policy);
+        let weight = endpoints.first().map(|endpoint| endpoint.weight);
+        Self {
+            overprovisioning: 140,
+            all_healthy: endpoints.iter().all(|endpoint| endpoint.health == Health::Healthy),
+            equal_weights: endpoints.iter().all(|endpoint| Some(endpoint.weight) == weight),
+            ring,
+            endpoints: endpoints.into(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.endpoints.is_empty()
+    }
+}
