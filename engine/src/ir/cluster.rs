@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use xds::service::ServiceName;
+
 use super::{
     Provenance,
     endpoint::EndpointSet,
@@ -41,13 +43,13 @@ pub struct Cluster {
     /// An idle connection is closed after this; `None` is never.
     pub idle_timeout: Option<Duration>,
     /// The service that it stands for: a request's `destination_service`.
-    pub service: Option<DestinationService>,
+    pub service: Option<Arc<ServiceName>>,
     /// Whether the ALPN of TLS follows the request's protocol (`istio.alpn`).
     pub alpn_override: bool,
     /// PROXY protocol in front of each connection.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// The rule that it came from.
-    pub provenance: Provenance,
+    /// The rule that it came from, if it says so.
+    pub provenance: Option<Arc<Provenance>>,
 }
 
 /// Where a cluster's endpoints come from.
@@ -236,17 +238,6 @@ pub struct Keepalive {
     pub time: Option<Duration>,
     /// Between two.
     pub interval: Option<Duration>,
-}
-
-/// The service that a cluster stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DestinationService {
-    /// Its host, fully qualified.
-    pub host: Arc<str>,
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its namespace.
-    pub namespace: Arc<str>,
 }
 
 /// A version of the PROXY protocol.

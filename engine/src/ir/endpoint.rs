@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use xds::workload::Workload;
+
 use super::cluster::LbPolicy;
 use crate::decide::balance::Ring;
 
@@ -39,30 +41,6 @@ pub enum Health {
     Draining,
     /// It gets none.
     Unhealthy,
-}
-
-/// Who is behind an endpoint: `istio.workload`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Workload {
-    /// The workload's name.
-    pub name: Box<str>,
-    /// Its namespace.
-    pub namespace: Box<str>,
-    /// Its canonical service.
-    pub canonical_name: Box<str>,
-    /// Its canonical revision.
-    pub canonical_revision: Box<str>,
-    /// Its cluster.
-    pub cluster: Box<str>,
-}
-
-impl Workload {
-    /// Reads `workload;namespace;canonical name;canonical revision;cluster`; what is missing stays empty.
-    pub fn parse(text: &str) -> Self {
-        let mut parts = text.split(';').map(Box::from);
-        let mut next = || parts.next().unwrap_or_default();
-        Self { name: next(), namespace: next(), canonical_name: next(), canonical_revision: next(), cluster: next() }
-    }
 }
 
 /// Where an endpoint is.

@@ -28,8 +28,8 @@ pub struct Listener {
     pub chains: Box<[Arc<Chain>]>,
     /// The chain when none matches.
     pub default_chain: Option<Arc<Chain>>,
-    /// The rule that it came from.
-    pub provenance: Provenance,
+    /// The rule that it came from, if it says so.
+    pub provenance: Option<Arc<Provenance>>,
 }
 
 /// Which way traffic goes.
@@ -73,8 +73,8 @@ pub struct Chain {
     pub tls_handshake_timeout: Option<Duration>,
     /// What is done with the connection.
     pub action: ChainAction,
-    /// The rule that it came from.
-    pub provenance: Provenance,
+    /// The rule that it came from, if it says so.
+    pub provenance: Option<Arc<Provenance>>,
 }
 
 /// Which connections a chain is for. An empty list and `None` match all; of the chains that match, the most specific

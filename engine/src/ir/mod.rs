@@ -14,20 +14,7 @@ pub mod route;
 pub mod text;
 pub mod tls;
 
-use std::sync::Arc;
-
-/// Which rule of the user a piece of configuration came from, for logs, `/explain` and the details of a refusal.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Provenance {
-    /// Istio's form: `/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews`.
-    pub config: Option<Arc<str>>,
-    /// Ours: `VirtualService default/reviews`.
-    pub rule: Option<Arc<str>>,
-    /// The generation of the object.
-    pub generation: Option<i64>,
-    /// The field inside the object: `spec.http[0]`.
-    pub field: Option<Arc<str>>,
-}
+pub use xds::provenance::Provenance;
 
 /// A share of requests: `numerator` out of `denominator`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,8 +28,8 @@ pub struct RouteTable {
     pub request_headers: HeaderOps,
     /// Header changes of the table.
     pub response_headers: HeaderOps,
-    /// The rule that it came from.
-    pub provenance: Provenance,
+    /// The rule that it came from, if it says so.
+    pub provenance: Option<Arc<Provenance>>,
 }
 
 /// The routes of one host.
@@ -49,8 +49,8 @@ pub struct VirtualHost {
     pub response_headers: HeaderOps,
     /// Whether the destination is told the number of the attempt (`x-envoy-attempt-count`).
     pub include_attempt_count: bool,
-    /// The rule that it came from.
-    pub provenance: Provenance,
+    /// The rule that it came from, if it says so.
+    pub provenance: Option<Arc<Provenance>>,
 }
 
 /// One route.
@@ -72,8 +72,8 @@ pub struct Route {
     pub cors: Option<Arc<Cors>>,
     /// The name of the operation in traces.
     pub operation: Option<Arc<str>>,
-    /// The rule that it came from.
-    pub provenance: Provenance,
+    /// The rule that it came from, if it says so.
+    pub provenance: Option<Arc<Provenance>>,
 }
 
 /// Which requests a route is for: all conditions together.
