@@ -1,3 +1,29 @@
-//! Every API type.
+//! Every API type of the mesh, with its checks, and the CRD YAML. No I/O.
+//!
+//! In comes JSON (from the API server) or YAML (from files); out come typed objects, the problems that a check finds in
+//! them, and the CustomResourceDefinitions.
+//!
+//! * [`networking`], [`security`]: Istio's kinds, one file each, types beside their checks
+//! * [`install`]: our own MeshInstall
+//! * [`meshconfig`]: the settings of a mesh and of a proxy
+//! * [`parse()`]: from JSON to a type, with errors that name the field; [`yaml`]: the only reader and writer of YAML
+//! * [`check`]: what a check says
+//! * [`manifests()`]: the CustomResourceDefinitions as files
 
+pub mod check;
+mod duration;
 pub mod install;
+mod manifests;
+pub mod meshconfig;
+mod message;
+pub mod networking;
+mod parse;
+mod schema;
+pub mod security;
+pub mod selector;
+pub mod status;
+pub mod yaml;
+
+pub use duration::{Duration, NotADuration};
+pub use manifests::{Manifest, istio as istio_definitions, manifests};
+pub use parse::{ParseError, parse};
