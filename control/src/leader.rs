@@ -1,0 +1,191 @@
+//! One of the replicas is the leader: a Lease, guarded by its resourceVersion.
+//!
+//! Only writers ask for it (the root certificate in every namespace, the renewal of the root); xDS and certificates are
+//! served by every replica. As in client-go, a lease counts as held for as long as it was *seen* to change within its
+//! duration by the local clock: clocks of other machines are never compared.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The Lease of the control plane's writers, in the mesh's namespace; all revisions share it, as they share the root.
+const LEASE: &str = "istiod-leader";
+/// After this long without a renewal another replica takes over.
+const DURATION: Duration = Duration::from_secs(15);
+/// The leader stops to be one when it could not renew for this long, well before another takes over.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// How often the lease is renewed or looked at.
+const PERIOD: Duration = Duration::from_secs(3);
+
+/// What to do about a lease.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// Write ourselves into it.
+    Hold,
+    /// Another replica has it.
+    Wait,
+}
+
+/// Decides about a lease that has not changed for `unchanged`.
+fn step(spec: Option<&LeaseSpec>, me: &str, unchanged: Duration) -> Step {
+    let Some(holder) = spec.and_then(|spec| spec.holder_identity.as_deref()).filter(|holder| !holder.is_empty()) else {
+        return Step::Hold;
+    };
+    if holder == me {
+        return Step::Hold;
+    }
+    let duration = spec
+        .and_then(|spec| spec.lease_duration_seconds)
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .map_or(DURATION, Duration::from_secs);
+    if unchanged >= duration { Step::Hold } else { Step::Wait }
+}
+
+/// The lease with us as its holder.
+fn held(lease: &Lease, me: &str, now: Timestamp) -> Lease {
+    let old = lease.spec.clone().unwrap_or_default();
+    let ours = old.holder_identity.as_deref() == Some(me);
+    let mut lease = lease.clone();
+    lease.spec = Some(LeaseSpec {
+        holder_identity: Some(me.to_owned()),
+        lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+        renew_time: Some(MicroTime(now)),
+        acquire_time: if ours { old.acquire_time.clone() } else { Some(MicroTime(now)) },
+        lease_transitions: if ours { old.lease_transitions } else { Some(old.lease_transitions.unwrap_or(0) + 1) },
+        ..old
+    });
+    lease
+}
+
+/// Takes part in the election as `me` until `stop`, and tells `leader` whether this replica leads.
+pub(crate) async fn run(
+    client: Client,
+    namespace: &str,
+    me: &str,
+    leader: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
+    let leases: Api<Lease> = Api::namespaced(client, namespace);
+    let mut seen: Option<(String, Instant)> = None;
+    let mut renewed: Option<Instant> = None;
+    loop {
+        // A call that hangs must not keep us leader beyond the deadline.
+        match tokio::time::timeout(PERIOD, attempt(&leases, me, &mut seen)).await {
+            Ok(Ok(true)) => renewed = Some(Instant::now()),
+            Ok(Ok(false)) => renewed = None,
+            Ok(Err(error)) => tracing::warn!(%error, "Lease {namespace}/{LEASE} could not be renewed"),
+            Err(_) => tracing::warn!("Lease {namespace}/{LEASE} could not be renewed: no answer in {PERIOD:?}"),
+        }
+        let leads = renewed.is_some_and(|renewed| renewed.elapsed() < RENEW_DEADLINE);
+        leader.send_if_modified(|old| {
+            let changed = *old != leads;
+            if changed {
+                tracing::info!("{me} {} the leader", if leads { "is" } else { "is no longer" });
+            }
+            *old = leads;
+            changed
+        });
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    if *leader.borrow() {
+        leader.send_replace(false);
+        release(&leases, me).await;
+    }
+}
+
+/// One round; whether we hold the lease after it.
+async fn attempt(leases: &Api<Lease>, me: &str, seen: &mut Option<(String, Instant)>) -> kube::Result<bool> {
+    let Some(lease) = leases.get_opt(LEASE).await? else {
+        let lease = Lease { metadata: ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() }, spec: None };
+        return won(leases.create(&PostParams::default(), &held(&lease, me, Timestamp::now())).await);
+    };
+    let version = lease.metadata.resource_version.clone().unwrap_or_default();
+    let since = match seen {
+        Some((seen, since)) if *seen == version => *since,
+        _ => seen.insert((version, Instant::now())).1,
+    };
+    match step(lease.spec.as_ref(), me, since.elapsed()) {
+        Step::Wait => Ok(false),
+        // The lease still carries its resourceVersion: whoever writes second loses.
+        Step::Hold => {
+            won(leases.replace(LEASE, &PostParams::default(), &held(&lease, me, Timestamp::now())).await)
+        }
+    }
+}
+
+/// A conflict means that another replica was faster, which is no error.
+fn won(result: kube::Result<Lease>) -> kube::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives the lease back, so that the next leader need not wait for it to run out.
+async fn release(leases: &Api<Lease>, me: &str) {
+    let released = async {
+        let mut lease = leases.get(LEASE).await?;
+        if let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(me)) {
+            spec.holder_identity = None;
+            leases.replace(LEASE, &PostParams::default(), &lease).await?;
+        }
+        Ok::<(), kube::Error>(())
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(PERIOD, released).await {
+        tracing::info!(%error, "Lease {LEASE} could not be given back; it runs out in {DURATION:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(holder: Option<&str>) -> Lease {
+        Lease {
+            metadata: ObjectMeta { resource_version: Some("7".to_owned()), ..ObjectMeta::default() },
+            spec: Some(LeaseSpec {
+                holder_identity: holder.map(ToOwned::to_owned),
+                lease_duration_seconds: Some(15),
+                lease_transitions: Some(4),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn a_lease_is_taken_when_it_is_free_ours_or_was_not_renewed() {
+        let rows = [
+            ("no spec", None, 0, Step::Hold),
+            ("nobody", lease(None).spec, 0, Step::Hold),
+            ("given back", lease(Some("")).spec, 0, Step::Hold),
+            ("ours", lease(Some("a")).spec, 0, Step::Hold),
+            ("another's, fresh", lease(Some("b")).spec, 14, Step::Wait),
+            ("another's, run out", lease(Some("b")).spec, 15, Step::Hold),
+        ];
+        for (name, spec, unchanged, expected) in rows {
+            assert_eq!(step(spec.as_ref(), "a", Duration::from_secs(unchanged)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn taking_a_lease_counts_a_transition_and_renewing_does_not() {
+        let now = Timestamp::UNIX_EPOCH;
+        let taken = held(&lease(Some("b")), "a", now);
+        assert_eq!(taken.metadata.resource_version.as_deref(), Some("7"), "guarded by what was read");
+        let spec = taken.spec.clone().unwrap_or_default();
+        assert_eq!((spec.holder_identity.as_deref(), spec.lease_transitions), (Some("a"), Some(5)));
+        let renewed = held(&taken, "a", now).spec.unwrap_or_default();
+        assert_eq!((renewed.lease_transitions, renewed.acquire_time), (Some(5), spec.acquire_time));
+    }
+}

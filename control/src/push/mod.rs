@@ -1,0 +1,10 @@
+//! From a changed model to the proxies that it concerns.
+//!
+//! * [`queue`]: gathers bursts of changes, endpoints and configuration apart
+//! * [`resource`]: a resource encoded once, and the sets of them that proxies share
+//! * [`cache`]: translates each projection of a proxy once and keeps what did not change
+//! * [`subscriber`]: what one stream subscribed to, holds and is owed. Pure.
+
+pub(crate) mod queue;
+pub(crate) mod resource;
+pub(crate) mod subscriber;
