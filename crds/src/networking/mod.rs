@@ -8,4 +8,4 @@ pub mod virtual_service;
 /// The group's name.
 pub const GROUP: &str = "networking.istio.io";
 /// The versions in which its kinds are served; the first is stored.
-pub const VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+pub const VERSIONS: &[&str] = &["v1", "v1alpha3", "v1beta1"];

@@ -34,13 +34,25 @@ impl DestinationRuleSpec {
 }
 
 fn traffic_policy(c: &mut Checker, policy: &TrafficPolicy) {
-    settings(c, &policy.load_balancer, &policy.connection_pool, &policy.outlier_detection, &policy.tls);
+    settings(
+        c,
+        policy.load_balancer.as_ref(),
+        policy.connection_pool.as_ref(),
+        policy.outlier_detection.as_ref(),
+        policy.tls.as_ref(),
+    );
     c.each("portLevelSettings", &policy.port_level_settings, |c, port| {
         match &port.port {
             Some(port) => c.port("port.number", port.number),
             None => c.error("port", "must be set"),
         }
-        settings(c, &port.load_balancer, &port.connection_pool, &port.outlier_detection, &port.tls);
+        settings(
+            c,
+            port.load_balancer.as_ref(),
+            port.connection_pool.as_ref(),
+            port.outlier_detection.as_ref(),
+            port.tls.as_ref(),
+        );
     });
     if let Some(tunnel) = &policy.tunnel {
         c.field("tunnel", |c| {
@@ -60,10 +72,10 @@ fn traffic_policy(c: &mut Checker, policy: &TrafficPolicy) {
 
 fn settings(
     c: &mut Checker,
-    load_balancer: &Option<LoadBalancerSettings>,
-    connection_pool: &Option<ConnectionPoolSettings>,
-    outlier_detection: &Option<OutlierDetection>,
-    tls: &Option<ClientTlsSettings>,
+    load_balancer: Option<&LoadBalancerSettings>,
+    connection_pool: Option<&ConnectionPoolSettings>,
+    outlier_detection: Option<&OutlierDetection>,
+    tls: Option<&ClientTlsSettings>,
 ) {
     if let Some(balancing) = load_balancer {
         c.field("loadBalancer", |c| load_balancer_settings(c, balancing));
