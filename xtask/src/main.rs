@@ -1,2 +1,76 @@
-//! .
-fn main() {}
+//! The project's chores, as `cargo xtask <verb>` in the workspace's root.
+//!
+//! * [`demo`]: the main job on a real Kubernetes, step by step
+//! * [`test`](mod@test): everything that is checked, in tiers; [`vectors`]: the test vectors alone
+//! * [`images`], [`crds`]: what gets built and generated
+//! * [`structure`]: who may import whom, enforced by a test
+//! * [`show`]: how all of them tell what they are doing; [`program`]: how they run other programs; [`tally`]: what a test
+//!   runner's output says
+
+mod crds;
+mod demo;
+mod images;
+mod program;
+mod show;
+#[cfg(test)]
+mod structure;
+mod tally;
+mod test;
+mod vectors;
+mod workspace;
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{show::Show, workspace::Workspace};
+
+/// The project's chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version = names::VERSION)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the main job on a real Kubernetes: one in a box, or your own with --existing
+    Demo(demo::Arguments),
+    /// Run every check and test, fast ones first; or only the named tiers
+    Test(test::Arguments),
+    /// Run only the test vectors, and say for each file how many cases pass
+    Vectors(vectors::Arguments),
+    /// Build the container images into the cache and list them
+    Images,
+    /// Write the CRD YAML to config/crd; or check that it is current
+    Crds(crds::Arguments),
+}
+
+fn main() -> ExitCode {
+    // A box's first process is this program again.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == e2e::kube_box::INIT_WORD) {
+        return e2e::kube_box::init_main(words);
+    }
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    let show = Arc::new(Show::new());
+    match &arguments.verb {
+        Verb::Demo(arguments) => demo::run(arguments, &workspace, &show),
+        Verb::Test(arguments) => test::run(arguments, &workspace, &show),
+        Verb::Vectors(arguments) => vectors::run(arguments, &workspace),
+        Verb::Images => images::run(&workspace, &show),
+        Verb::Crds(arguments) => crds::run(arguments, &workspace),
+    }
+}

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::layer::{Layer, append};
 
 /// How long an archive whose content nobody asked for any more stays in the cache.
-const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+const KEEP: Duration = Duration::from_hours(7 * 24);
 
 /// A layer in its final form, to be shared between images.
 #[derive(Clone, Debug)]
@@ -213,7 +213,8 @@ mod tests {
         let mut blobs = BTreeMap::new();
         for entry in folder.path().join("blobs/sha256").read_dir().unwrap() {
             let path = entry.unwrap().path();
-            let (name, content) = (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap());
+            let (name, content) =
+                (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap());
             assert_eq!(name, digest(&content));
             blobs.insert(format!("sha256:{name}"), content);
         }

@@ -1,9 +1,6 @@
 //! Which images there are, and what is in each.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -12,7 +9,10 @@ use super::{
     debian::Root,
     layer::Layer,
 };
+use crate::tools::Cache;
 
+/// The folder of the archives in the cache.
+const FOLDER: &str = "images";
 /// The tag of Bookinfo's images in upstream's YAML.
 const BOOKINFO_TAG: &str = "1.20.3";
 /// The image of upstream's samples `curl` and `sleep`.
@@ -62,7 +62,7 @@ impl Binaries {
 }
 
 /// Builds the mesh's own two images: the proxy and the multi-call binary.
-pub fn mesh(binaries: &Binaries, cache: &Path) -> Result<Vec<Archive>> {
+pub fn mesh(binaries: &Binaries, cache: &Cache) -> Result<Vec<Archive>> {
     let image = |name: &str, binary: &str, path: &str| {
         let mut layer = Layer::new();
         layer.file(path, 0o755, binaries.stripped(binary)?);
@@ -77,7 +77,7 @@ pub fn mesh(binaries: &Binaries, cache: &Path) -> Result<Vec<Archive>> {
             environment: vec!["PATH=/usr/local/bin".to_owned()],
             user: format!("{id}:{id}"),
         };
-        write(&folder(cache), name, &[image])
+        write(&cache.folder(FOLDER), name, &[image])
     };
     Ok(vec![
         image(names::images::PROXY, "forestay-proxy", "/usr/local/bin/pilot-agent")?,
@@ -87,7 +87,7 @@ pub fn mesh(binaries: &Binaries, cache: &Path) -> Result<Vec<Archive>> {
 
 /// Builds Bookinfo's images and the client image, under the names that upstream's YAML uses. One archive: they share
 /// the program's layer, and the layer with curl.
-pub fn samples(binaries: &Binaries, cache: &Path) -> Result<Archive> {
+pub fn samples(binaries: &Binaries, cache: &Cache) -> Result<Archive> {
     let mut program = Layer::new();
     program.file("/opt/microservices/bookinfo", 0o755, binaries.stripped("bookinfo")?);
     program.directory("/tmp", 0o1777);
@@ -115,21 +115,21 @@ pub fn samples(binaries: &Binaries, cache: &Path) -> Result<Archive> {
         environment: vec!["PATH=/usr/bin:/bin".to_owned()],
         user: SAMPLE_USER.to_owned(),
     });
-    write(&folder(cache), "samples", &images)
+    write(&cache.folder(FOLDER), "samples", &images)
 }
 
 /// Debian's curl with its libraries, certificate authorities, and busybox for everything else.
-fn shell_and_curl(cache: &Path) -> Result<Layer> {
-    let root = Root::of(cache, &["curl", "busybox-static", "ca-certificates"])?;
+fn shell_and_curl(cache: &Cache) -> Result<Layer> {
+    let root = Root::of(&cache.folder("debian"), &["curl", "busybox-static", "ca-certificates"])?;
     let mut layer = Layer::new();
     root.add_busybox(&mut layer)?;
     root.add_program(&mut layer, "/usr/bin/curl")?;
     root.add_certificate_authorities(&mut layer)?;
     layer.directory("/tmp", 0o1777);
-    layer.file("/etc/passwd", 0o644, format!("root:x:0:0::/:/bin/sh\nsample:x:{SAMPLE_USER}:{SAMPLE_USER}::/tmp:/bin/sh\n"));
+    layer.file(
+        "/etc/passwd",
+        0o644,
+        format!("root:x:0:0::/:/bin/sh\nsample:x:{SAMPLE_USER}:{SAMPLE_USER}::/tmp:/bin/sh\n"),
+    );
     Ok(layer)
-}
-
-fn folder(cache: &Path) -> PathBuf {
-    cache.join("images")
 }

@@ -20,19 +20,18 @@ pub(super) struct Root {
 }
 
 impl Root {
-    /// The packages, with everything that they depend on, unpacked below `cache`.
-    pub(super) fn of(cache: &Path, packages: &[&str]) -> Result<Self> {
-        let folder = cache.join("debian");
-        std::fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
+    /// The packages, with everything that they depend on, unpacked below `folder`.
+    pub(super) fn of(folder: &Path, packages: &[&str]) -> Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
         let closure = closure(packages)?;
-        let offered = offered(&folder, &closure)?;
+        let offered = offered(folder, &closure)?;
         let path = folder.join(digest(offered.as_bytes()).get(..16).unwrap_or_default());
         if path.join(".complete").exists() {
             return Ok(Self { path });
         }
 
-        let unpacked = tempfile::tempdir_in(&folder)?;
-        let downloads = tempfile::tempdir_in(&folder)?;
+        let unpacked = tempfile::tempdir_in(folder)?;
+        let downloads = tempfile::tempdir_in(folder)?;
         // apt drops to its own user to download and warns when that user may not write here; root may.
         run(Command::new("apt-get")
             .args(["-q", "-o", "APT::Sandbox::User=root", "download"])
@@ -146,9 +145,8 @@ fn packages_of(listing: &str) -> Vec<String> {
 
 /// File names and hashes of what Debian offers now; asked anew after `apt-get update` when the lists are missing.
 fn offered(folder: &Path, packages: &[String]) -> Result<String> {
-    let ask = || {
-        run(Command::new("apt-get").args(["-q", "download", "--print-uris"]).args(packages).current_dir(folder))
-    };
+    let ask =
+        || run(Command::new("apt-get").args(["-q", "download", "--print-uris"]).args(packages).current_dir(folder));
     let answer = ask().or_else(|_| update().and_then(|()| ask()))?;
     // Each line is 'URI' file size hash; the URI depends on the mirror.
     let mut lines: Vec<String> = answer

@@ -71,7 +71,8 @@ impl Layer {
     pub fn to_tar(&self) -> Result<Vec<u8>> {
         let mut tar = Vec::new();
         for (path, entry) in &self.entries {
-            let path = path.to_str().with_context(|| format!("{}: a path in an image must be UTF-8", path.display()))?;
+            let path =
+                path.to_str().with_context(|| format!("{}: a path in an image must be UTF-8", path.display()))?;
             match entry {
                 Entry::Directory { mode } => append(&mut tar, &format!("{path}/"), *mode, b'5', "", &[])?,
                 Entry::File { mode, content } => append(&mut tar, path, *mode, b'0', "", content)?,

@@ -1,0 +1,89 @@
+//! What a test runner's output says: how many tests passed and failed, and which ones failed.
+
+use regex::Regex;
+
+/// Numbers of tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl Tally {
+    /// One check that is not a test runner.
+    pub(crate) fn check(good: bool) -> Self {
+        Self { passed: u64::from(good), failed: u64::from(!good), skipped: 0 }
+    }
+
+    /// Sums the closing lines of cargo's test runs, and of the scenario runner (`N passed, N failed, N skipped`).
+    pub(crate) fn of(output: &str) -> Self {
+        let mut sum = Self::default();
+        let Ok(closing) = Regex::new(
+            r"(?m)^(?:test result: \w+\. )?(\d+) passed[;,] (\d+) failed(?:[;,] (\d+) (?:ignored|skipped))?",
+        ) else {
+            return sum;
+        };
+        for line in closing.captures_iter(output) {
+            let number =
+                |group: usize| line.get(group).and_then(|number| number.as_str().parse().ok()).unwrap_or_default();
+            sum += Self { passed: number(1), failed: number(2), skipped: number(3) };
+        }
+        sum
+    }
+}
+
+impl std::fmt::Display for Tally {
+    /// The plain closing line that any tool understands.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 { write!(f, ", {} skipped", self.skipped) } else { Ok(()) }
+    }
+}
+
+/// The tests that failed, by name, in the order of the output.
+pub(crate) fn failed(output: &str) -> Vec<String> {
+    let Ok(line) = Regex::new(r"(?m)^(?:test (\S+)(?: - should panic)? \.\.\. FAILED|FAIL (\S+).*)$") else {
+        return Vec::new();
+    };
+    line.captures_iter(output)
+        .filter_map(|line| line.get(1).or_else(|| line.get(2)))
+        .map(|name| name.as_str().trim_end_matches(':').to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tally, failed};
+
+    #[test]
+    fn closing_lines_of_every_runner_are_summed() {
+        let output = "running 3 tests\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s\n\
+                      text 9 passed, 9 failed\n\
+                      test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n\
+                      10 passed, 2 failed\n7 passed, 0 failed, 3 skipped\n";
+        assert_eq!(Tally::of(output), Tally { passed: 23, failed: 3, skipped: 4 });
+        assert_eq!(Tally::of("error: could not compile"), Tally::default());
+    }
+
+    #[test]
+    fn the_closing_line_is_plain() {
+        assert_eq!(Tally { passed: 3, failed: 0, skipped: 0 }.to_string(), "3 passed, 0 failed");
+        assert_eq!(Tally { passed: 3, failed: 1, skipped: 2 }.to_string(), "3 passed, 1 failed, 2 skipped");
+    }
+
+    #[test]
+    fn failures_have_names() {
+        let output = "test a::b ... ok\ntest a::c ... FAILED\ntest d ... ignored\nFAIL install/ready: it is not (12.1 s)\n\
+                      test result: FAILED. 1 passed; 1 failed\n";
+        assert_eq!(failed(output), ["a::c", "install/ready"]);
+    }
+}
