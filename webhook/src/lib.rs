@@ -1,1 +1,4 @@
-//! .
+//! Admission.
+pub mod configuration;
+mod inject;
+pub use configuration::{Registration, configuration};
