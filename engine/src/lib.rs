@@ -10,9 +10,12 @@
 //! * [`decide`]: filter chain, virtual host, route, weighted cluster, fault, retry, endpoint
 //! * [`explain`]: "what would this request do?", over the same decisions
 
+pub mod compile;
 pub mod decide;
 pub mod ir;
 pub mod snapshot;
+pub mod store;
 
 pub use ir::endpoint::{Endpoint, EndpointSet};
 pub use snapshot::Snapshot;
+pub use store::Store;

@@ -255,7 +255,7 @@ fn in_turn(set: &EndpointSet, candidates: &Candidates, turn: u64) -> Option<usiz
         return candidates.get(usize::try_from(turn.checked_rem(count)?).ok()?);
     }
     let total = total_weight(set, candidates);
-    let position = u128::from(turn.wrapping_mul(0x9E37_79B9_7F4A_7C15)) * u128::from(total) >> 64;
+    let position = (u128::from(turn.wrapping_mul(0x9E37_79B9_7F4A_7C15)) * u128::from(total)) >> 64;
     at_weight(set, candidates, u64::try_from(position).ok()?)
 }
 

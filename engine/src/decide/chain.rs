@@ -20,8 +20,6 @@ pub struct Connection<'a> {
     pub destination: SocketAddr,
     /// The peer.
     pub source: SocketAddr,
-    /// The peer before any PROXY header.
-    pub direct_source: IpAddr,
     /// How the connection begins.
     pub transport: Transport,
     /// The server name of the ClientHello.
@@ -46,7 +44,7 @@ pub fn select<'a>(listener: &'a Listener, connection: &Connection<'_>) -> Option
         &|m| name(&m.server_names, server_name.as_deref()),
         &|m| exact(m.transport, connection.transport),
         &|m| protocol(&m.application_protocols, connection.application_protocols),
-        &|m| network(&m.direct_source, connection.direct_source),
+        &|m| network(&m.direct_source, connection.source.ip()),
         &|m| source_type(m.source_type, connection),
         &|m| network(&m.source, connection.source.ip()),
         &|m| port(&m.source_ports, connection.source.port()),
@@ -61,7 +59,7 @@ pub fn select<'a>(listener: &'a Listener, connection: &Connection<'_>) -> Option
     left.first().copied().or(listener.default_chain.as_ref())
 }
 
-fn exact<T: PartialEq>(wanted: Option<T>, actual: T) -> Fit {
+fn exact<T: PartialEq + Copy>(wanted: Option<T>, actual: T) -> Fit {
     match wanted {
         None => ANY,
         Some(wanted) => (wanted == actual).then_some(1),

@@ -16,7 +16,7 @@ pub enum Normalized<'a> {
 }
 
 /// Puts `path`, which may carry a query, into normal form.
-pub fn path<'a>(rules: PathNormalization, path: &'a str) -> Normalized<'a> {
+pub fn path(rules: PathNormalization, path: &str) -> Normalized<'_> {
     let end = path.find(['?', '#']).unwrap_or(path.len());
     let (only, rest) = path.split_at_checked(end).unwrap_or((path, ""));
     if !only.starts_with('/') {

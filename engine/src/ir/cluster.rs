@@ -46,8 +46,6 @@ pub struct Cluster {
     pub service: Option<Arc<ServiceName>>,
     /// Whether the ALPN of TLS follows the request's protocol (`istio.alpn`).
     pub alpn_override: bool,
-    /// PROXY protocol in front of each connection.
-    pub proxy_protocol: Option<ProxyProtocol>,
     /// The rule that it came from, if it says so.
     pub provenance: Option<Arc<Provenance>>,
 }
@@ -140,6 +138,13 @@ pub enum LbPolicy {
     },
     /// The connection's own original destination.
     ClusterProvided,
+}
+
+impl LbPolicy {
+    /// Whether a hash of the request decides.
+    pub fn hashes(self) -> bool {
+        matches!(self, Self::RingHash { .. } | Self::Maglev { .. })
+    }
 }
 
 /// Limits of a cluster, all proxies' workers together.
@@ -238,15 +243,6 @@ pub struct Keepalive {
     pub time: Option<Duration>,
     /// Between two.
     pub interval: Option<Duration>,
-}
-
-/// A version of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyProtocol {
-    /// Text.
-    V1,
-    /// Binary.
-    V2,
 }
 
 impl Cluster {

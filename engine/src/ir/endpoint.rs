@@ -61,6 +61,8 @@ pub struct EndpointSet {
     pub endpoints: Box<[Endpoint]>,
     /// Priority spill-over begins when less than 100 / this of a priority is healthy, in per cent (140).
     pub overprovisioning: u32,
+    /// How one is chosen.
+    pub(crate) policy: Option<LbPolicy>,
     /// Whether the control plane says nothing bad of any.
     pub(crate) all_healthy: bool,
     /// Whether all weigh the same.
@@ -77,11 +79,24 @@ impl EndpointSet {
         let weight = endpoints.first().map(|endpoint| endpoint.weight);
         Self {
             overprovisioning: 140,
+            policy: Some(policy),
             all_healthy: endpoints.iter().all(|endpoint| endpoint.health == Health::Healthy),
             equal_weights: endpoints.iter().all(|endpoint| Some(endpoint.weight) == weight),
             ring,
             endpoints: endpoints.into(),
         }
+    }
+
+    /// Whether the set is ready for `policy`.
+    pub(crate) fn fits(&self, policy: LbPolicy) -> bool {
+        self.policy == Some(policy) || !(policy.hashes() || self.policy.is_some_and(LbPolicy::hashes))
+    }
+
+    /// The same endpoints, made ready for `policy`.
+    pub(crate) fn for_policy(&self, policy: LbPolicy) -> Self {
+        let mut set = Self::new(self.endpoints.to_vec(), policy);
+        set.overprovisioning = self.overprovisioning;
+        set
     }
 
     /// Whether there is none.

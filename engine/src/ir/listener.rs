@@ -52,8 +52,6 @@ pub struct Sniff {
     pub tls: bool,
     /// `http_inspector`: the first bytes tell HTTP from other protocols.
     pub http: bool,
-    /// `proxy_protocol`: the connection begins with a PROXY header.
-    pub proxy_protocol: bool,
     /// How long the inspectors wait for bytes; zero is forever.
     pub timeout: Duration,
     /// Whether a client that stays silent goes on to chain selection; otherwise it is closed.
@@ -79,7 +77,7 @@ pub struct Chain {
 
 /// Which connections a chain is for. An empty list and `None` match all; of the chains that match, the most specific
 /// wins, dimension by dimension in the order of the fields.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ChainMatch {
     /// The original destination port.
     pub destination_port: Option<u16>,
@@ -91,7 +89,7 @@ pub struct ChainMatch {
     pub transport: Option<Transport>,
     /// ALPN, or what the HTTP inspector found (`http/1.0`, `http/1.1`, `h2c`).
     pub application_protocols: Box<[Box<str>]>,
-    /// The peer's address before any PROXY header.
+    /// The address that the connection came from.
     pub direct_source: Box<[IpNet]>,
     /// Whether the peer is on this machine.
     pub source_type: SourceType,

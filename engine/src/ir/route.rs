@@ -53,6 +53,20 @@ pub struct VirtualHost {
     pub provenance: Option<Arc<Provenance>>,
 }
 
+impl VirtualHost {
+    /// Every cluster that a request to this host can go to.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.router
+            .routes()
+            .iter()
+            .flat_map(|route| match &route.action {
+                RouteAction::Forward(forward) => forward.clusters.members.as_ref(),
+                RouteAction::Redirect(_) | RouteAction::Direct(_) => &[],
+            })
+            .map(|member| &member.name)
+    }
+}
+
 /// One route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
