@@ -44,6 +44,9 @@ enum Verb {
     Vectors(vectors::Arguments),
     /// Build the container images into the cache and list them
     Images,
+    /// Remove every box of this machine (of `$FORESTAY_STATE`), whatever state it is in
+    #[command(hide = true)]
+    CleanUp,
     /// Write the CRD YAML to config/crd; or check that it is current
     Crds(crds::Arguments),
 }
@@ -71,6 +74,21 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Verb::Test(arguments) => test::run(arguments, &workspace, &show),
         Verb::Vectors(arguments) => vectors::run(arguments, &workspace),
         Verb::Images => images::run(&workspace, &show),
+        Verb::CleanUp => clean_up(),
         Verb::Crds(arguments) => crds::run(arguments, &workspace),
     }
+}
+
+/// For `.ci/run`, which leaves nothing behind however it ends.
+fn clean_up() -> Result<ExitCode> {
+    let Ok(boxes) = e2e::kube_box::state_root().read_dir() else { return Ok(ExitCode::SUCCESS) };
+    for entry in boxes {
+        let entry = entry?;
+        if entry.file_type()?.is_dir()
+            && let Some(name) = entry.file_name().to_str()
+        {
+            e2e::KubeBox::destroy(name)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }

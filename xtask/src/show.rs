@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io::IsTerminal as _,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,11 +17,17 @@ pub(crate) struct Show {
     /// The display; `None` where standard error is no terminal.
     display: Option<MultiProgress>,
     running: Mutex<HashMap<String, ProgressBar>>,
+    /// Without a display: the step whose beginning is the last thing that was said, on a line that is still open.
+    open: Mutex<Option<String>>,
 }
 
 impl Show {
     pub(crate) fn new() -> Self {
-        Self { display: std::io::stderr().is_terminal().then(MultiProgress::new), running: Mutex::default() }
+        Self {
+            display: std::io::stderr().is_terminal().then(MultiProgress::new),
+            running: Mutex::default(),
+            open: Mutex::default(),
+        }
     }
 
     /// Runs `work` as a step: its name while it runs, then how long it took and how it ended.
@@ -37,7 +43,12 @@ impl Show {
     pub(crate) fn begin(&self, name: &str) {
         let Some(display) = &self.display else {
             // Whoever reads a log wants to know what a silence is about.
-            eprintln!("        {name} ...");
+            let mut open = self.open();
+            if open.is_some() {
+                eprintln!();
+            }
+            eprint!("{name} ... ");
+            *open = Some(name.to_owned());
             return;
         };
         let style = ProgressStyle::with_template("{elapsed:>6} {spinner} {prefix} {wide_msg:.dim}");
@@ -56,8 +67,15 @@ impl Show {
         if let Some(bar) = self.running().remove(name) {
             bar.finish_and_clear();
         }
-        let end = if good { "" } else { ": FAILED" };
-        self.line(&format!("{:>5.1} s {name}{end}", took.as_secs_f64()));
+        let end = format!("{}{:.1} s", if good { "" } else { "FAILED after " }, took.as_secs_f64());
+        let mut open = self.open();
+        if open.as_deref() == Some(name) {
+            eprintln!("{end}");
+            *open = None;
+            return;
+        }
+        drop(open);
+        self.line(&format!("{name}: {end}"));
     }
 
     /// The latest news of a running step, where there is a display.
@@ -69,14 +87,22 @@ impl Show {
 
     /// A line that stays.
     pub(crate) fn line(&self, text: &str) {
-        match &self.display {
+        if let Some(display) = &self.display {
             // A closed terminal is no reason to stop.
-            Some(display) => drop(display.println(text)),
-            None => eprintln!("{text}"),
+            let _ = display.println(text);
+            return;
         }
+        if self.open().take().is_some() {
+            eprintln!();
+        }
+        eprintln!("{text}");
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, ProgressBar>> {
+    fn open(&self) -> MutexGuard<'_, Option<String>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<String, ProgressBar>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -87,7 +113,7 @@ impl e2e::Progress for Show {
     }
 
     fn note(&self, text: &str) {
-        self.line(&format!("        {text}"));
+        self.line(&format!("  {text}"));
     }
 
     fn end(&self, step: &str, took: Duration) {

@@ -1,4 +1,4 @@
-//! What a test runner's output says: how many tests passed and failed, and which ones failed.
+//! What a test runner's output says: how many tests passed and failed, and why.
 
 use regex::Regex;
 
@@ -49,20 +49,39 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// The tests that failed, by name, in the order of the output.
-pub(crate) fn failed(output: &str) -> Vec<String> {
-    let Ok(line) = Regex::new(r"(?m)^(?:test (\S+)(?: - should panic)? \.\.\. FAILED|FAIL (\S+).*)$") else {
-        return Vec::new();
-    };
-    line.captures_iter(output)
-        .filter_map(|line| line.get(1).or_else(|| line.get(2)))
-        .map(|name| name.as_str().trim_end_matches(':').to_owned())
-        .collect()
+/// How many lines of each failure are told.
+const TOLD: usize = 10;
+
+/// The tests that failed, with the first lines of what each said.
+///
+/// cargo's runner says it after `---- name stdout ----`, up to the backtrace; the scenario runner in `FAIL name: ...` and
+/// the lines that are indented below it.
+pub(crate) fn failures(output: &str) -> Vec<Vec<String>> {
+    let mut failures: Vec<Vec<String>> = Vec::new();
+    let mut inside = false;
+    for line in output.lines() {
+        if let Some(name) = line.strip_prefix("---- ").and_then(|line| line.strip_suffix(" stdout ----")) {
+            failures.push(vec![name.to_owned()]);
+            inside = true;
+        } else if line.starts_with("FAIL ") {
+            failures.push(vec![line.to_owned()]);
+            inside = true;
+        } else if line == "stack backtrace:" || line == "failures:" || line.starts_with("ok ") {
+            inside = false;
+        } else if inside
+            && !line.trim().is_empty()
+            && let Some(failure) = failures.last_mut()
+            && failure.len() < TOLD
+        {
+            failure.push(format!("  {line}"));
+        }
+    }
+    failures
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Tally, failed};
+    use super::{Tally, failures};
 
     #[test]
     fn closing_lines_of_every_runner_are_summed() {
@@ -81,9 +100,16 @@ mod tests {
     }
 
     #[test]
-    fn failures_have_names() {
-        let output = "test a::b ... ok\ntest a::c ... FAILED\ntest d ... ignored\nFAIL install/ready: it is not (12.1 s)\n\
-                      test result: FAILED. 1 passed; 1 failed\n";
-        assert_eq!(failed(output), ["a::c", "install/ready"]);
+    fn failures_have_names_and_reasons() {
+        let output = "test a::b ... ok\ntest a::c ... FAILED\n\nfailures:\n\n---- a::c stdout ----\n\nthread 'a::c' panicked at x.rs:1:2:\n\
+                      left is not right\nstack backtrace:\n   0: rust_begin_unwind\n\nfailures:\n    a::c\n\n\
+                      ok   install/ready (1.0 s)\nFAIL install/gone (12.1 s): it is not\n     collected: /tmp/x\nok   install/x (0.1 s)\nnoise\n";
+        assert_eq!(
+            failures(output),
+            [
+                vec!["a::c", "  thread 'a::c' panicked at x.rs:1:2:", "  left is not right"],
+                vec!["FAIL install/gone (12.1 s): it is not", "       collected: /tmp/x"],
+            ]
+        );
     }
 }

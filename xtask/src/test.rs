@@ -22,7 +22,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// How many failed tests are named at the end.
+/// How many failed tests are told at the end.
 const NAMED: usize = 20;
 
 #[derive(Debug, clap::Args)]
@@ -106,9 +106,6 @@ pub(crate) fn run(arguments: &Arguments, workspace: &Workspace, show: &Show) -> 
         });
         let took = begun.elapsed();
         show.finish(&name, took, outcome.tally.failed == 0);
-        for failure in &outcome.failures {
-            show.line(&format!("          {failure}"));
-        }
         rows.push(Row { tier, took, outcome, log });
     }
     Ok(report(&rows))
@@ -150,10 +147,10 @@ fn check(command: Command, context: &Context<'_>) -> Result<Outcome> {
 fn tests(command: Command, context: &Context<'_>) -> Result<Outcome> {
     let ended = program::logged(command, context.log, context.show, context.step)?;
     let mut tally = Tally::of(&ended.output);
-    let mut failures = tally::failed(&ended.output);
-    if failures.len() > NAMED {
-        let more = failures.len() - NAMED;
-        failures.truncate(NAMED);
+    let told = tally::failures(&ended.output);
+    let more = told.len().saturating_sub(NAMED);
+    let mut failures: Vec<String> = told.into_iter().take(NAMED).flatten().collect();
+    if more > 0 {
         failures.push(format!("... and {more} more"));
     }
     if !ended.good && (tally.failed == 0 || failures.is_empty()) {
