@@ -114,7 +114,9 @@ pub(crate) fn run(arguments: &Arguments, workspace: &Workspace, show: &Show) -> 
 impl Tier {
     fn run(self, context: &Context<'_>) -> Result<Outcome> {
         match self {
-            Tier::Format => check(context.workspace.cargo(&["fmt", "--all", "--check"]), context),
+            Tier::Format => {
+                check(context.workspace.cargo(&["fmt", "--all", "--", "--check", "--color", "never"]), context)
+            }
             Tier::Deny => check(deny::command(context)?, context),
             Tier::Clippy => check(
                 context.workspace.cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),

@@ -46,6 +46,8 @@ impl Workspace {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
         command.args(arguments).current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        // What it says goes into logs.
+        command.env("CARGO_TERM_COLOR", "never");
         command
     }
 
