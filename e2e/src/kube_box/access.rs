@@ -19,9 +19,10 @@ use tokio::time::Instant;
 
 use super::KubeBox;
 use super::control::{self, Forward, Request as Call};
+use super::netns::NetworkNamespace;
 
 /// How long anything in a box may take, generously.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_mins(2);
 
 impl KubeBox {
     /// kubectl with `arguments`, ready to be spawned.
@@ -49,7 +50,7 @@ impl KubeBox {
 
     /// Runs kubectl, which must succeed, and returns its standard output.
     pub async fn kubectl_ok(&self, arguments: &[&str]) -> Result<String> {
-        succeeded(arguments, self.kubectl(arguments).await?)
+        succeeded(arguments, &self.kubectl(arguments).await?)
     }
 
     /// Runs kubectl with `input` on its standard input; it must succeed.
@@ -65,7 +66,7 @@ impl KubeBox {
             // kubectl may refuse its flags and close early: its own message is the better error.
             let _ = stdin.write_all(input.as_bytes()).await;
         }
-        succeeded(arguments, child.wait_with_output().await.context("wait for kubectl")?)
+        succeeded(arguments, &child.wait_with_output().await.context("wait for kubectl")?)
     }
 
     /// Applies YAML.
@@ -78,8 +79,8 @@ impl KubeBox {
         self.kubectl_ok(&["-n", namespace, "apply", "-f", &path.display().to_string()]).await
     }
 
-    /// `kubectl wait`: until `object` (`pod/x`, `deployment/y`, `pods --all` is not one) meets `condition`
-    /// (`condition=Available`, `delete`, `jsonpath=...`).
+    /// `kubectl wait`: until the one `object` (`pod/x`, `deployment/y`) meets `condition` (`condition=Available`,
+    /// `delete`, `jsonpath=...`).
     pub async fn wait_for(&self, namespace: &str, object: &str, condition: &str, deadline: Duration) -> Result<()> {
         let (condition, timeout) = (format!("--for={condition}"), format!("--timeout={}s", deadline.as_secs()));
         let arguments = ["-n", namespace, "wait", object, &condition, &timeout];
@@ -111,7 +112,7 @@ impl KubeBox {
         command: &[&str],
     ) -> Result<String> {
         let output = self.exec(namespace, pod, container, command).await?;
-        succeeded(&[&["exec", pod, "--"], command].concat(), output)
+        succeeded(&[&["exec", pod, "--"], command].concat(), &output)
     }
 
     /// The log of a pod's container (or of its only one).
@@ -209,7 +210,9 @@ impl KubeBox {
             control::call(&self.layout, Call::Forward(Forward { listen, target }), None)?;
             return Ok(listen);
         }
-        let listener = TcpListener::bind(listen).with_context(|| {
+        // The caller may be inside the box's network; the process's first thread never is.
+        let machine = NetworkNamespace::of_process(i32::try_from(std::process::id())?)?;
+        let listener = machine.run(|| TcpListener::bind(listen))?.with_context(|| {
             format!("listen on {listen} of this machine (if something else uses the port, choose another)")
         })?;
         let listen = listener.local_addr().context("the listener's address")?;
@@ -231,7 +234,7 @@ impl PortForward {
     }
 }
 
-fn succeeded(arguments: &[&str], output: Output) -> Result<String> {
+fn succeeded(arguments: &[&str], output: &Output) -> Result<String> {
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(stdout);

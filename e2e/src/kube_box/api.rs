@@ -14,7 +14,7 @@ use tower::ServiceBuilder;
 use super::layout::{API_PORT, Layout, NODE_ADDRESS};
 use super::netns::NetworkNamespace;
 
-async fn config(layout: &Layout) -> Result<Config> {
+pub(crate) async fn config(layout: &Layout) -> Result<Config> {
     let path = layout.kubeconfig("admin");
     let kubeconfig = Kubeconfig::read_from(&path).with_context(|| format!("read {}", path.display()))?;
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
@@ -27,9 +27,9 @@ pub(crate) async fn client_inside(layout: &Layout) -> Result<Client> {
     Client::try_from(config(layout).await?).context("make a client of the API server")
 }
 
-/// A client that works from anywhere on the machine and on any runtime: its connections are made in the box.
-pub(crate) async fn client_outside(layout: &Layout, network: &NetworkNamespace) -> Result<Client> {
-    let config = config(layout).await?;
+/// A client that works from anywhere on the machine: its connections are made in the box. It belongs to the runtime that
+/// this is called on.
+pub(crate) fn client_outside(config: &Config, network: &NetworkNamespace) -> Result<Client> {
     let network = network.clone();
     let connect = tower::service_fn(move |_: Uri| {
         let network = network.clone();
@@ -38,7 +38,7 @@ pub(crate) async fn client_outside(layout: &Layout, network: &NetworkNamespace) 
     let connector = config.rustls_https_connector_with_connector(connect).context("prepare TLS to the API server")?;
     let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
     let service = ServiceBuilder::new().layer(config.base_uri_layer()).service(http);
-    Ok(ClientBuilder::new(service, config.default_namespace).build())
+    Ok(ClientBuilder::new(service, config.default_namespace.clone()).build())
 }
 
 /// Waits until `/readyz` says ok.

@@ -75,9 +75,9 @@ fn create_v2(mount: &Path, name: &str) -> Result<()> {
             bail!("{}: controller `{needed}` is missing (available: {})", mount.display(), available.trim());
         }
     }
-    let enable: String = wanted.iter().map(|controller| format!("+{controller} ")).collect();
+    let enable = wanted.iter().map(|controller| format!("+{controller}")).collect::<Vec<_>>().join(" ");
     let control = mount.join("cgroup.subtree_control");
-    if let Err(error) = fs::write(&control, enable.trim()) {
+    if let Err(error) = fs::write(&control, &enable) {
         // The root of a container's cgroup namespace is an inner node: it may have processes or children with
         // controllers, not both. Only the machine's owner may move processes that are not ours.
         let already = fs::read_to_string(&control).unwrap_or_default();
@@ -91,7 +91,7 @@ fn create_v2(mount: &Path, name: &str) -> Result<()> {
     }
     let group = mount.join(name);
     make(&group)?;
-    write(&group.join("cgroup.subtree_control"), enable.trim())
+    write(&group.join("cgroup.subtree_control"), &enable)
 }
 
 fn make(group: &Path) -> Result<()> {

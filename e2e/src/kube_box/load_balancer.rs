@@ -145,7 +145,7 @@ fn in_range(address: Ipv4Addr) -> bool {
 mod tests {
     use super::*;
 
-    fn service(name: &str, spec: serde_json::Value, address: Option<&str>) -> Arc<Service> {
+    fn service(name: &str, spec: &serde_json::Value, address: Option<&str>) -> Arc<Service> {
         let ingress: Vec<_> = address.iter().map(|address| json!({"ip": address})).collect();
         let value = json!({
             "metadata": {"name": name, "namespace": "default", "uid": name},
@@ -169,17 +169,17 @@ mod tests {
         let foreign = json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/other"});
         let asking = json!({"type": "LoadBalancer", "loadBalancerIP": "192.0.2.200"});
         for (case, services, expected) in [
-            ("none wanted", vec![service("a", plain.clone(), None)], vec![]),
-            ("the first free", vec![service("a", lb.clone(), None)], vec!["a=192.0.2.129"]),
+            ("none wanted", vec![service("a", &plain, None)], vec![]),
+            ("the first free", vec![service("a", &lb, None)], vec!["a=192.0.2.129"]),
             (
                 "not what another has",
-                vec![service("a", lb.clone(), None), service("b", lb.clone(), Some("192.0.2.129"))],
+                vec![service("a", &lb, None), service("b", &lb, Some("192.0.2.129"))],
                 vec!["a=192.0.2.130"],
             ),
-            ("settled", vec![service("a", lb.clone(), Some("192.0.2.140"))], vec![]),
-            ("the one asked for", vec![service("a", asking, None)], vec!["a=192.0.2.200"]),
-            ("no longer a load balancer", vec![service("a", plain, Some("192.0.2.129"))], vec!["a=none"]),
-            ("another controller's", vec![service("a", foreign, Some("198.51.100.1"))], vec![]),
+            ("settled", vec![service("a", &lb, Some("192.0.2.140"))], vec![]),
+            ("the one asked for", vec![service("a", &asking, None)], vec!["a=192.0.2.200"]),
+            ("no longer a load balancer", vec![service("a", &plain, Some("192.0.2.129"))], vec!["a=none"]),
+            ("another controller's", vec![service("a", &foreign, Some("198.51.100.1"))], vec![]),
         ] {
             assert_eq!(planned(&mut Pool::default(), &services), expected, "{case}");
         }
@@ -189,17 +189,17 @@ mod tests {
     fn a_watch_that_lags_behind_does_not_move_an_address() {
         let lb = json!({"type": "LoadBalancer"});
         let mut pool = Pool::default();
-        let a = service("a", lb.clone(), None);
-        assert_eq!(planned(&mut pool, &[a.clone()]), ["a=192.0.2.129"]);
+        let a = service("a", &lb, None);
+        assert_eq!(planned(&mut pool, std::slice::from_ref(&a)), ["a=192.0.2.129"]);
         // Our patch of `a` has not come back yet when `0`, which sorts before it, appears.
-        assert_eq!(planned(&mut pool, &[service("0", lb, None), a]), ["0=192.0.2.130", "a=192.0.2.129"]);
+        assert_eq!(planned(&mut pool, &[service("0", &lb, None), a]), ["0=192.0.2.130", "a=192.0.2.129"]);
     }
 
     #[test]
     fn a_deleted_service_gives_its_address_back() {
         let lb = json!({"type": "LoadBalancer"});
         let mut pool = Pool::default();
-        planned(&mut pool, &[service("a", lb.clone(), None)]);
-        assert_eq!(planned(&mut pool, &[service("b", lb, None)]), ["b=192.0.2.129"]);
+        planned(&mut pool, &[service("a", &lb, None)]);
+        assert_eq!(planned(&mut pool, &[service("b", &lb, None)]), ["b=192.0.2.129"]);
     }
 }

@@ -78,7 +78,7 @@ pub struct KubeBox {
     layout: Layout,
     init: i32,
     network: NetworkNamespace,
-    client: kube::Client,
+    config: kube::Config,
     kubenode: PathBuf,
     /// The process that dies with the init and that dies with us; `None` when attached.
     child: Option<std::process::Child>,
@@ -149,9 +149,10 @@ impl KubeBox {
         &self.phases
     }
 
-    /// A client of the API server with the administrator's rights; works on any runtime.
-    pub fn client(&self) -> kube::Client {
-        self.client.clone()
+    /// A client of the API server with the administrator's rights. Works inside the box's network and outside, and
+    /// belongs to the runtime that this is called on.
+    pub fn client(&self) -> Result<kube::Client> {
+        api::client_outside(&self.config, &self.network)
     }
 
     /// The box's network namespace: connect into it, run closures and runtimes in it.

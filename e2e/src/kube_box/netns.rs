@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -24,6 +25,11 @@ impl NetworkNamespace {
         Ok(NetworkNamespace(Arc::new(file)))
     }
 
+    /// The namespace's number, by which `/proc/<pid>/ns/net` shows who is in it.
+    pub fn inode(&self) -> Result<u64> {
+        Ok(self.0.metadata().context("stat the network namespace")?.ino())
+    }
+
     fn enter(&self) -> io::Result<()> {
         setns(&*self.0, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
     }
@@ -32,7 +38,9 @@ impl NetworkNamespace {
     /// inside too.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         std::thread::scope(|scope| {
-            let inside = scope.spawn(|| self.enter().map(|()| work()));
+            // `work` may be a whole scenario, whose futures are large in a debug build: a main thread's stack.
+            let thread = std::thread::Builder::new().stack_size(8 * 1024 * 1024);
+            let inside = thread.spawn_scoped(scope, || self.enter().map(|()| work())).context("start a thread")?;
             match inside.join() {
                 Ok(done) => done.context("enter the box's network namespace (is this root?)"),
                 Err(panic) => std::panic::resume_unwind(panic),

@@ -1,6 +1,7 @@
 //! From nothing to a ready cluster.
 
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use super::access::DEADLINE;
 use super::collect::last_lines;
 use super::control::{self, Request};
 use super::init::Charge;
-use super::layout::{Layout, NODE_NAME, state_root};
+use super::layout::{DNS_ADDRESS, Layout, NODE_NAME, state_root};
 use super::machine::Machine;
 use super::netns::NetworkNamespace;
 use super::part::{Binaries, Part};
@@ -76,12 +77,12 @@ pub(crate) async fn attach(name: &str) -> Result<Option<KubeBox>> {
         return Ok(None);
     }
     let network = NetworkNamespace::of_process(init)?;
-    let client = api::client_outside(&layout, &network).await?;
+    let config = api::config(&layout).await?;
     Ok(Some(KubeBox {
         layout,
         init,
         network,
-        client,
+        config,
         kubenode: charge.binaries.kubenode,
         child: None,
         detached: true,
@@ -113,17 +114,16 @@ async fn launch(layout: &Layout, tools: &Tools, detached: bool) -> Result<KubeBo
     let connected = async {
         let init = init_answers(layout, &mut child).await?;
         let network = NetworkNamespace::of_process(init)?;
-        let client = api::client_outside(layout, &network).await?;
-        anyhow::Ok((init, network, client))
+        anyhow::Ok((init, network, api::config(layout).await?))
     };
     match connected.await {
-        Ok((init, network, client)) => {
+        Ok((init, network, config)) => {
             let kubenode = tools.kubenode.clone();
             let kube_box = KubeBox {
                 layout: layout.clone(),
                 init,
                 network,
-                client,
+                config,
                 kubenode,
                 child: Some(child),
                 detached: false,
@@ -233,7 +233,7 @@ async fn ended(child: Option<&mut Child>) -> anyhow::Error {
 }
 
 async fn all_ready(kube_box: &KubeBox, base: &Path, images: &[PathBuf], phases: &Phases<'_>) -> Result<()> {
-    let client = kube_box.client();
+    let client = kube_box.client()?;
     let import_all = async {
         // The base first: CoreDNS waits for it.
         phases.run("own images imported", import(&kube_box.layout, &[base.to_owned()])).await?;
@@ -262,6 +262,9 @@ async fn all_ready(kube_box: &KubeBox, base: &Path, images: &[PathBuf], phases: 
         phases
             .run("DNS ready", async {
                 within(kube_box, &parts, "CoreDNS", coredns).await?;
+                // Its pod is ready; that its Service has it takes kube-proxy a moment more.
+                within(kube_box, &[Part::KubeProxy], "the Service of CoreDNS", connects(kube_box, DNS_ADDRESS, 53))
+                    .await?;
                 within(kube_box, &parts[..1], "service account default/default", account).await
             })
             .await
@@ -277,16 +280,16 @@ async fn within(kube_box: &KubeBox, parts: &[Part], what: &str, work: impl Futur
         Err(_) => anyhow!("{what} is not ready after {} s", DEADLINE.as_secs()),
     };
     let status = kube_box.status().unwrap_or_default();
-    let mut said = String::new();
+    let mut said = Vec::new();
     for part in parts {
         let state = status.part(*part).map(|status| {
             let ended = status.last_exit.as_deref().map(|exit| format!(", last ended with {exit}"));
             format!("{:?}, started {} times{}", status.state, status.starts, ended.unwrap_or_default())
         });
         let lines = last_lines(&kube_box.layout.log(part.name()), 12);
-        said.push_str(&format!("\n--- {part} ({}):\n{lines}", state.unwrap_or_default()));
+        said.push(format!("--- {part} ({}):\n{lines}", state.unwrap_or_default()));
     }
-    Err(error.context(said))
+    Err(error.context(format!("\n{}\n", said.join("\n"))))
 }
 
 /// Waits, by a watch, until the object exists and meets `condition`.
@@ -295,7 +298,16 @@ where
     K: kube::Resource + Clone + std::fmt::Debug + Send + serde::de::DeserializeOwned + 'static,
     K::DynamicType: Default,
 {
-    await_condition(api, name, condition).await.map(drop).with_context(|| format!("watch {name}"))
+    // Boxed: a watch's state is large, and debug builds copy futures from frame to frame.
+    Box::pin(await_condition(api, name, condition)).await.map(drop).with_context(|| format!("watch {name}"))
+}
+
+/// Waits until a Service's address takes connections; kube-proxy refuses them as long as it has no endpoints.
+async fn connects(kube_box: &KubeBox, address: Ipv4Addr, port: u16) -> Result<()> {
+    while kube_box.connect((address, port).into()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 fn is_node_ready() -> impl Condition<Node> {

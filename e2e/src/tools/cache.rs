@@ -55,7 +55,8 @@ impl Key {
     }
 
     fn finish(self) -> String {
-        self.0.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect()
+        let hash = self.0.finalize();
+        hash.iter().take(10).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 }
 

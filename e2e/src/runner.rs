@@ -1,0 +1,155 @@
+//! Runs scenarios group by group: one box a group, one line a scenario, everything about a failure in one folder.
+
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use forestay_e2e::kube_box::{KubeBox, Options};
+use forestay_e2e::progress::PlainLines;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::scenarios::footprint::Footprint;
+
+/// Scenarios that share a box.
+pub(crate) struct Group {
+    pub(crate) name: &'static str,
+    /// The image archives that the box starts with.
+    pub(crate) images: fn() -> Result<Vec<PathBuf>>,
+    /// What all scenarios of the group count on.
+    pub(crate) prepare: for<'a> fn(&'a KubeBox) -> BoxFuture<'a, Result<()>>,
+    pub(crate) scenarios: Vec<Scenario>,
+}
+
+/// One thing that must be true of a real cluster.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) deadline: Duration,
+    /// Runs on a runtime whose threads are inside the box's network.
+    pub(crate) run: for<'a> fn(&'a KubeBox) -> BoxFuture<'a, Result<()>>,
+}
+
+impl Group {
+    fn selected(&self, names: &[String]) -> Vec<&Scenario> {
+        let chosen = |scenario: &&Scenario| {
+            names.is_empty()
+                || names.iter().any(|name| name == self.name || *name == format!("{}/{}", self.name, scenario.name))
+        };
+        self.scenarios.iter().filter(chosen).collect()
+    }
+}
+
+/// How many scenarios ended how.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+/// Runs the scenarios named (all if none is) and says whether all passed.
+pub(crate) fn run(groups: &[Group], names: &[String], output: &Path) -> Result<bool> {
+    for name in names {
+        if groups.iter().all(|group| group.selected(std::slice::from_ref(name)).is_empty()) {
+            bail!("no scenario or group {name:?} (see --list)");
+        }
+    }
+    let begun = Instant::now();
+    let mut tally = Tally::default();
+    for group in groups {
+        let scenarios = group.selected(names);
+        if !scenarios.is_empty() {
+            run_group(group, &scenarios, output, &mut tally)?;
+        }
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    eprintln!("  ({:.0} s)", begun.elapsed().as_secs_f64());
+    Ok(tally.failed == 0)
+}
+
+fn run_group(group: &Group, scenarios: &[&Scenario], output: &Path, tally: &mut Tally) -> Result<()> {
+    let outer = tokio::runtime::Builder::new_current_thread().enable_all().build().context("build a runtime")?;
+    let begun = Instant::now();
+    let mut options = Options::new(format!("e2e-{}", group.name));
+    options.progress = Arc::new(PlainLines);
+    let footprint = Footprint::before(&options.name)?;
+    let started = (group.images)().and_then(|images| {
+        options.images = images;
+        outer.block_on(KubeBox::start(options))
+    });
+    let kube_box = match started {
+        Ok(kube_box) => kube_box,
+        Err(error) => {
+            // Without a box none of them can pass, and each is missing from the tally if it is not counted.
+            println!("FAIL {}/*: start the box: {error:#}", group.name);
+            tally.failed += scenarios.len();
+            return Ok(());
+        }
+    };
+    let phases: Vec<String> =
+        kube_box.phases().iter().map(|(phase, at)| format!("{phase} {:.1}", at.as_secs_f64())).collect();
+    eprintln!("  box {} ready, seconds to: {}", kube_box.name(), phases.join(", "));
+
+    let prepare = Scenario { name: "prepare", about: "", deadline: Duration::from_mins(5), run: group.prepare };
+    let prepared = attempt(&kube_box, &prepare);
+    for scenario in scenarios {
+        let begun = Instant::now();
+        let result = match &prepared {
+            Ok(()) => attempt(&kube_box, scenario),
+            Err(error) => Err(anyhow!("prepare the group: {error:#}")),
+        };
+        let name = format!("{}/{}", group.name, scenario.name);
+        if let Err(error) = &result {
+            let folder = output.join(group.name).join(scenario.name);
+            let collected = outer.block_on(kube_box.collect(&folder));
+            let seen = collected.map_or_else(|error| format!("{error:#}"), |()| folder.display().to_string());
+            report(tally, &name, begun.elapsed(), &Err(format!("{error:#}\n     collected: {seen}")));
+        } else {
+            report(tally, &name, begun.elapsed(), &Ok(()));
+        }
+    }
+
+    let stopping = Instant::now();
+    let network = kube_box.network().clone();
+    let stopped = kube_box.stop().and_then(|()| footprint.check_gone(&network)).map_err(|error| format!("{error:#}"));
+    let name = format!("{}/stop-leaves-nothing", group.name);
+    report(tally, &name, stopping.elapsed(), &stopped);
+    eprintln!("  group {} took {:.1} s", group.name, begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn report(tally: &mut Tally, name: &str, took: Duration, result: &std::result::Result<(), String>) {
+    match result {
+        Ok(()) => {
+            tally.passed += 1;
+            println!("ok   {name} ({:.1} s)", took.as_secs_f64());
+        }
+        Err(error) => {
+            tally.failed += 1;
+            println!("FAIL {name} ({:.1} s): {error}", took.as_secs_f64());
+        }
+    }
+}
+
+/// Runs one scenario within its deadline; a panic is a failure like any other.
+fn attempt(kube_box: &KubeBox, scenario: &Scenario) -> Result<()> {
+    let runtime = kube_box.runtime()?;
+    let result = kube_box.in_network(|| {
+        runtime.block_on(async {
+            let run = AssertUnwindSafe((scenario.run)(kube_box)).catch_unwind();
+            match tokio::time::timeout(scenario.deadline, run).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => {
+                    let text = panic.downcast_ref::<String>().map(String::as_str);
+                    Err(anyhow!("panic: {}", text.or_else(|| panic.downcast_ref().copied()).unwrap_or("?")))
+                }
+                Err(_) => Err(anyhow!("not finished within {} s", scenario.deadline.as_secs())),
+            }
+        })
+    });
+    // What the scenario left running is not waited for.
+    runtime.shutdown_background();
+    result?
+}

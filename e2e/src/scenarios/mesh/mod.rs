@@ -1,0 +1,156 @@
+//! The walkthrough, as a user goes through it, with upstream's unmodified YAML. The scenarios share one box and build
+//! on each other, in this order:
+//!
+//! 1. [`install`]: the operator and a MeshInstall
+//! 2. [`inject`]: who gets a sidecar, and Bookinfo
+//! 3. [`walkthrough`]: the page, from inside and through the gateway
+//! 4. [`routing`]: what VirtualServices do to the page
+//! 5. [`security`]: what is on the wire, and who may speak to whom
+//! 6. [`discovery`]: pods come and go under load
+//! 7. [`metrics`]: what a request leaves behind
+//! 8. [`bad_input`]: what happens to mistakes
+//! 9. [`cleanup`]: what deletion leaves behind
+
+pub(crate) mod bad_input;
+pub(crate) mod cleanup;
+pub(crate) mod discovery;
+pub(crate) mod inject;
+pub(crate) mod install;
+pub(crate) mod load;
+pub(crate) mod metrics;
+pub(crate) mod routing;
+pub(crate) mod security;
+pub(crate) mod walkthrough;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+
+use crate::KubeBox;
+
+/// How long a change may take to show, generously: the machine is shared and noisy.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// How long pods may take to start.
+pub(crate) const STARTED: Duration = Duration::from_secs(240);
+
+/// A file of `$FORESTAY_SAMPLES`, Istio's unmodified YAML.
+pub(crate) fn sample(path: &str) -> Result<PathBuf> {
+    let root = std::env::var_os("FORESTAY_SAMPLES").map_or_else(|| workspace().join("../shared/samples"), PathBuf::from);
+    let file = root.join(path);
+    ensure!(file.exists(), "{}: not there; set FORESTAY_SAMPLES to Istio's samples", file.display());
+    Ok(file)
+}
+
+/// A file of our own `config/`.
+pub(crate) fn config(path: &str) -> PathBuf {
+    workspace().join("config").join(path)
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// Applies one of Istio's samples to `default`.
+pub(crate) async fn apply_sample(kube: &KubeBox, path: &str) -> Result<()> {
+    kube.apply_file("default", &sample(path)?).await.map(drop)
+}
+
+/// Deletes what one of Istio's samples made in `default`.
+pub(crate) async fn delete_sample(kube: &KubeBox, path: &str) -> Result<()> {
+    let file = sample(path)?.display().to_string();
+    kube.kubectl_ok(&["-n", "default", "delete", "--ignore-not-found", "-f", &file]).await.map(drop)
+}
+
+/// The address that the ingress gateway's Service got, with its HTTP port.
+pub(crate) async fn gateway(kube: &KubeBox) -> Result<SocketAddr> {
+    kube.eventually("the ingress gateway's LoadBalancer address", SOON, || async {
+        let path = "jsonpath={.status.loadBalancer.ingress[0].ip}";
+        let service = ["-n", "istio-system", "get", "service", "istio-ingressgateway", "-o", path];
+        let address: Ipv4Addr = kube.kubectl_ok(&service).await?.trim().parse().context("no address yet")?;
+        Ok(SocketAddr::from((address, 80)))
+    })
+    .await
+}
+
+/// The name of a running pod with these labels in `default`.
+pub(crate) async fn pod(kube: &KubeBox, labels: &str) -> Result<String> {
+    let name = "jsonpath={.items[0].metadata.name}";
+    let running = "--field-selector=status.phase=Running";
+    kube.kubectl_ok(&["-n", "default", "get", "pod", "-l", labels, running, "-o", name]).await
+}
+
+/// A visitor of the bookshop, signed in or not.
+pub(crate) struct Visitor<'a> {
+    kube: &'a KubeBox,
+    gateway: SocketAddr,
+    cookie: Option<String>,
+}
+
+impl<'a> Visitor<'a> {
+    /// Somebody whom the shop does not know.
+    pub(crate) async fn anonymous(kube: &'a KubeBox) -> Result<Self> {
+        Ok(Self { kube, gateway: gateway(kube).await?, cookie: None })
+    }
+
+    /// Signs in through the page's form, as the walkthrough does.
+    pub(crate) async fn signed_in(kube: &'a KubeBox, name: &str) -> Result<Self> {
+        let mut visitor = Self::anonymous(kube).await?;
+        let form = Request::post("/login")
+            .header(header::HOST, visitor.gateway.to_string())
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Bytes::from(format!("username={name}&passwd=")))?;
+        let response = kube.http(visitor.gateway, form).await?;
+        let cookie = response.headers().get(header::SET_COOKIE).and_then(|cookie| cookie.to_str().ok());
+        let cookie = cookie.and_then(|cookie| cookie.split(';').next());
+        let Some(cookie) = cookie else { bail!("/login answered {} without a cookie", response.status()) };
+        visitor.cookie = Some(cookie.to_owned());
+        Ok(visitor)
+    }
+
+    /// GETs a path of the shop.
+    pub(crate) async fn get(&self, path: &str) -> Result<Response<Bytes>> {
+        let mut request = Request::get(path).header(header::HOST, self.gateway.to_string());
+        if let Some(cookie) = &self.cookie {
+            request = request.header(header::COOKIE, cookie);
+        }
+        self.kube.http(self.gateway, request.body(Bytes::new())?).await
+    }
+
+    /// The product page.
+    pub(crate) async fn page(&self) -> Result<Page> {
+        let response = self.get("/productpage").await?;
+        let body = String::from_utf8_lossy(response.body()).into_owned();
+        ensure!(response.status() == StatusCode::OK, "/productpage answered {}: {body}", response.status());
+        Ok(Page(body))
+    }
+}
+
+/// The product page as a person reads it.
+pub(crate) struct Page(pub(crate) String);
+
+impl Page {
+    /// The page's title.
+    pub(crate) fn title(&self) -> Option<&str> {
+        self.0.split_once("<title>")?.1.split_once("</title>").map(|(title, _)| title.trim())
+    }
+
+    /// Which version of reviews served the page: the name of its pod says so.
+    pub(crate) fn reviews(&self) -> Option<&'static str> {
+        let served = self.0.split_once("Reviews served by:")?.1;
+        ["v1", "v2", "v3"].into_iter().find(|version| served.trim_start().starts_with(&format!("reviews-{version}")))
+    }
+
+    /// What the page shows of reviews, in words: for failures.
+    pub(crate) fn stars(&self) -> &'static str {
+        match (self.0.contains("<font color=\"black\">"), self.0.contains("<font color=\"red\">")) {
+            (true, false) => "black",
+            (false, true) => "red",
+            (false, false) => "none",
+            (true, true) => "both",
+        }
+    }
+}

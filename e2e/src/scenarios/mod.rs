@@ -1,0 +1,12 @@
+//! Every scenario, group by group.
+
+mod boxes;
+pub(crate) mod footprint;
+mod probe;
+
+use crate::runner::Group;
+
+/// The table of all scenarios.
+pub(crate) fn all() -> Vec<Group> {
+    vec![boxes::group()]
+}
