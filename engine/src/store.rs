@@ -176,23 +176,6 @@ impl Store {
         }
     }
 
-    /// Lets go of all resources of one type that are not among `names`: what a full state that was just received does
-    /// not have any more.
-    pub fn retain(&mut self, kind: &str, names: &HashSet<String>) {
-        let gone = |held: &mut dyn Iterator<Item = &Arc<str>>| -> Vec<String> {
-            held.filter(|name| !names.contains(&***name)).map(ToString::to_string).collect()
-        };
-        let gone = match kind {
-            type_url::LISTENER => gone(&mut self.listeners.keys()),
-            type_url::ROUTES => gone(&mut self.frames.keys()),
-            type_url::VIRTUAL_HOST => gone(&mut self.hosts.keys()),
-            type_url::CLUSTER => gone(&mut self.clusters.keys()),
-            type_url::ENDPOINTS => gone(&mut self.endpoints.keys()),
-            _ => return,
-        };
-        self.remove(kind, &gone);
-    }
-
     /// The route configurations that listeners name.
     pub fn wanted_routes(&self) -> BTreeSet<String> {
         let chains = self.listeners.values().flat_map(|listener| listener.chains.iter().chain(&listener.default_chain));
@@ -210,6 +193,11 @@ impl Store {
     /// The endpoints that clusters name.
     pub fn wanted_endpoints(&self) -> BTreeSet<String> {
         self.clusters.values().filter_map(|cluster| eds_name(cluster)).map(ToString::to_string).collect()
+    }
+
+    /// Whether every route configuration whose virtual hosts come apart has at least one.
+    pub fn tables_have_hosts(&self) -> bool {
+        self.frames.iter().filter(|(_, frame)| frame.vhds).all(|(name, _)| !self.hosts_of(name).is_empty())
     }
 
     /// When [`Store::changes`] should be asked again although nothing came in.

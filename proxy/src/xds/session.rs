@@ -1,0 +1,275 @@
+//! Our side of the conversation: what we asked for, what we hold, how we answer. Pure; it outlives streams, so that a new
+//! stream begins with what we have.
+//!
+//! * Clusters, listeners and virtual hosts: all that there are (`*`).
+//! * Endpoints: those that clusters name. Route configurations: those that listeners name.
+//! * Every response is answered. A refused resource is named in the answer, and the one before stays; the other
+//!   resources of the same response are taken.
+//! * Nothing goes to the workers before the first configuration is whole: half of one would answer 404 where the other
+//!   half routes.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::{Instant, SystemTime},
+};
+
+use engine::{
+    Store,
+    compile::{Proxy, Refused},
+    store::Changes,
+};
+use xds::{
+    type_url,
+    types::{
+        core::Node,
+        discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
+        google::Status,
+    },
+};
+
+use super::held::Held;
+
+/// Everything of a kind.
+const WILDCARD: &str = "*";
+/// gRPC's `INVALID_ARGUMENT`, which a refusal carries.
+const INVALID_ARGUMENT: i32 = 3;
+/// The longest text of a refusal: it travels in every log.
+const LONGEST_REASON: usize = 4096;
+
+/// One kind of resource.
+#[derive(Debug)]
+struct Kind {
+    type_url: &'static str,
+    /// Everything, or what is named.
+    wildcard: bool,
+    /// The names that the present stream knows of.
+    subscribed: BTreeSet<String>,
+    /// Names that were answered, by a resource or by its absence; on any stream.
+    answered: HashSet<String>,
+    /// Whether any response came, on any stream.
+    received: bool,
+}
+
+/// Our side of the conversation.
+#[derive(Debug)]
+pub struct Session {
+    node: Node,
+    kinds: [Kind; 5],
+    store: Store,
+    held: Held,
+    whole: bool,
+    accepted: u64,
+    refused: u64,
+}
+
+/// Figures for the statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Responses that were accepted.
+    pub accepted: u64,
+    /// Responses with a refused resource in them.
+    pub refused: u64,
+}
+
+impl Session {
+    /// A proxy that has nothing yet.
+    pub fn new(node: Node, proxy: Proxy) -> Self {
+        let kind = |type_url, wildcard| Kind {
+            type_url,
+            wildcard,
+            subscribed: BTreeSet::new(),
+            answered: HashSet::new(),
+            received: false,
+        };
+        Self {
+            node,
+            kinds: [
+                kind(type_url::CLUSTER, true),
+                kind(type_url::ENDPOINTS, false),
+                kind(type_url::LISTENER, true),
+                kind(type_url::ROUTES, false),
+                kind(type_url::VIRTUAL_HOST, true),
+            ],
+            store: Store::new(proxy),
+            held: Held::default(),
+            whole: false,
+            accepted: 0,
+            refused: 0,
+        }
+    }
+
+    /// The first requests of a new stream: what we want, and what we have of it.
+    pub fn open(&mut self) -> Vec<DeltaDiscoveryRequest> {
+        let mut requests = Vec::new();
+        for kind in &mut self.kinds {
+            let wanted =
+                if kind.wildcard { BTreeSet::from([WILDCARD.to_owned()]) } else { wanted(&self.store, kind.type_url) };
+            kind.subscribed.clone_from(&wanted);
+            if wanted.is_empty() {
+                continue;
+            }
+            requests.push(DeltaDiscoveryRequest {
+                type_url: kind.type_url.to_owned(),
+                resource_names_subscribe: wanted.into_iter().collect(),
+                initial_resource_versions: self.held.versions(kind.type_url),
+                ..DeltaDiscoveryRequest::default()
+            });
+        }
+        if let Some(first) = requests.first_mut() {
+            first.node = Some(self.node.clone());
+        }
+        requests
+    }
+
+    /// Takes a response and gives what is to be sent: its answer, and changed subscriptions.
+    pub fn receive(
+        &mut self,
+        response: &DeltaDiscoveryResponse,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Vec<DeltaDiscoveryRequest> {
+        let refusals = self.store.upsert(&response.type_url, &response.resources, now);
+        self.store.remove(&response.type_url, &response.removed_resources);
+        self.note(response, &refusals, wall);
+        let mut requests = vec![DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            error_detail: nack(&refusals),
+            ..DeltaDiscoveryRequest::default()
+        }];
+        if refusals.is_empty() {
+            self.accepted += 1;
+        } else {
+            self.refused += 1;
+        }
+        requests.extend(self.follow());
+        requests
+    }
+
+    /// What the workers must be told; nothing while the first configuration is not whole.
+    pub fn changes(&mut self, now: Instant) -> Changes {
+        if !self.whole {
+            if !self.is_whole() {
+                return Changes::default();
+            }
+            self.whole = true;
+        }
+        self.store.changes(now)
+    }
+
+    /// Stops waiting for the first configuration to be whole: better what there is than nothing.
+    pub fn settle(&mut self) {
+        // Without listeners there is nothing to serve.
+        self.whole |= self.received(type_url::LISTENER);
+    }
+
+    /// Whether the first configuration has arrived.
+    pub fn is_settled(&self) -> bool {
+        self.whole
+    }
+
+    /// Whether the control plane has answered for a kind.
+    pub fn received(&self, type_url: &str) -> bool {
+        self.kinds.iter().any(|kind| kind.type_url == type_url && kind.received)
+    }
+
+    /// When [`Session::changes`] should be asked again although nothing came.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.store.next_deadline()
+    }
+
+    /// The resources as they were sent.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Figures for the statistics.
+    pub fn counts(&self) -> Counts {
+        Counts { accepted: self.accepted, refused: self.refused }
+    }
+
+    /// Everything that was named has been answered, and every route table whose virtual hosts come apart has some.
+    fn is_whole(&self) -> bool {
+        self.kinds.iter().all(|kind| {
+            if kind.wildcard {
+                kind.received
+            } else {
+                wanted(&self.store, kind.type_url).iter().all(|name| kind.answered.contains(name))
+            }
+        }) && self.store.tables_have_hosts()
+    }
+
+    fn note(&mut self, response: &DeltaDiscoveryResponse, refusals: &[Refused], wall: SystemTime) {
+        let reasons: HashMap<&str, String> =
+            refusals.iter().map(|refused| (refused.name.as_str(), refused.to_string())).collect();
+        for resource in &response.resources {
+            let (kind, name, version) = (&response.type_url, &resource.name, &resource.version);
+            match (reasons.get(name.as_str()), &resource.resource) {
+                (Some(reason), _) => self.held.refuse(kind, name, version, reason.clone(), wall),
+                (None, Some(any)) => self.held.accept(kind, name, version, &any.value, wall),
+                (None, None) => {}
+            }
+        }
+        for name in &response.removed_resources {
+            self.held.remove(&response.type_url, name);
+        }
+        let Some(kind) = self.kinds.iter_mut().find(|kind| kind.type_url == response.type_url) else { return };
+        kind.received = true;
+        if !kind.wildcard {
+            let names = response.resources.iter().map(|resource| &resource.name).chain(&response.removed_resources);
+            kind.answered.extend(names.cloned());
+        }
+    }
+
+    /// Subscriptions that change because clusters or listeners changed.
+    fn follow(&mut self) -> Vec<DeltaDiscoveryRequest> {
+        let mut requests = Vec::new();
+        for kind in self.kinds.iter_mut().filter(|kind| !kind.wildcard) {
+            let wanted = wanted(&self.store, kind.type_url);
+            let subscribe: Vec<String> = wanted.difference(&kind.subscribed).cloned().collect();
+            let unsubscribe: Vec<String> = kind.subscribed.difference(&wanted).cloned().collect();
+            if subscribe.is_empty() && unsubscribe.is_empty() {
+                continue;
+            }
+            // What nobody names any more is not ours to keep: the server will not tell when it goes.
+            self.store.remove(kind.type_url, &unsubscribe);
+            for name in &unsubscribe {
+                self.held.remove(kind.type_url, name);
+                kind.answered.remove(name);
+            }
+            kind.subscribed = wanted;
+            requests.push(DeltaDiscoveryRequest {
+                type_url: kind.type_url.to_owned(),
+                resource_names_subscribe: subscribe,
+                resource_names_unsubscribe: unsubscribe,
+                ..DeltaDiscoveryRequest::default()
+            });
+        }
+        requests
+    }
+}
+
+fn wanted(store: &Store, type_url: &str) -> BTreeSet<String> {
+    match type_url {
+        type_url::ENDPOINTS => store.wanted_endpoints(),
+        type_url::ROUTES => store.wanted_routes(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// The error of a NACK; `None` is an ACK.
+fn nack(refusals: &[Refused]) -> Option<Status> {
+    if refusals.is_empty() {
+        return None;
+    }
+    let mut message = refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if message.len() > LONGEST_REASON {
+        let mut end = LONGEST_REASON;
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        message.truncate(end);
+        message.push_str(" ...");
+    }
+    Some(Status { code: INVALID_ARGUMENT, message, details: Vec::new() })
+}
