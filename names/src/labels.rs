@@ -12,6 +12,8 @@ pub const TLS_MODE: &str = "security.istio.io/tlsMode";
 pub const CANONICAL_NAME: &str = "service.istio.io/canonical-name";
 /// The version that a workload is, for telemetry.
 pub const CANONICAL_REVISION: &str = "service.istio.io/canonical-revision";
+/// On a pod: its workload's name, where its owner does not tell it.
+pub const WORKLOAD_NAME: &str = "service.istio.io/workload-name";
 /// `app`, the older name of a workload's service.
 pub const APP: &str = "app";
 /// `version`, the older name of a workload's version.

@@ -74,11 +74,7 @@ pub fn configuration(registration: &Registration<'_>) -> MutatingWebhookConfigur
             webhooks.push(webhook(
                 registration,
                 "auto.sidecar-injector.istio.io",
-                vec![
-                    absent(labels::INJECTION),
-                    absent(labels::REVISION),
-                    is_not(labels::NAMESPACE_NAME, &ignored),
-                ],
+                vec![absent(labels::INJECTION), absent(labels::REVISION), is_not(labels::NAMESPACE_NAME, &ignored)],
                 vec![absent(labels::INJECT), absent(labels::REVISION)],
             ));
         }
@@ -102,8 +98,7 @@ fn webhook(
     namespaces: Vec<LabelSelectorRequirement>,
     pods: Vec<LabelSelectorRequirement>,
 ) -> MutatingWebhook {
-    let selector =
-        |requirements| Some(LabelSelector { match_expressions: Some(requirements), match_labels: None });
+    let selector = |requirements| Some(LabelSelector { match_expressions: Some(requirements), match_labels: None });
     let strings = |values: &[&str]| Some(values.iter().map(|value| (*value).to_owned()).collect());
     MutatingWebhook {
         name: name.to_owned(),
@@ -201,7 +196,8 @@ mod tests {
         const NONE: &[&str] = &[];
         type Labels<'a> = &'a [(&'a str, &'a str)];
         let (rev, inject) = (("istio.io/rev", "canary"), ("sidecar.istio.io/inject", "true"));
-        let pods: [Labels<'_>; 5] = [&[], &[rev], &[inject], &[inject, rev], &[rev, ("sidecar.istio.io/inject", "false")]];
+        let pods: [Labels<'_>; 5] =
+            [&[], &[rev], &[inject], &[inject, rev], &[rev, ("sidecar.istio.io/inject", "false")]];
         let (canary, default): (&[&str], &[&str]) = (&["canary"], &["default"]);
         let (enabled, disabled) = (("istio-injection", "enabled"), ("istio-injection", "disabled"));
         let rows: [(Labels<'_>, [&[&str]; 5]); 6] = [

@@ -1,4 +1,4 @@
 //! Admission.
 pub mod configuration;
-mod inject;
+pub mod inject;
 pub use configuration::{Registration, configuration};

@@ -1,0 +1,138 @@
+//! Whether a pod is injected: the second layer of the decision, after the API server's selectors.
+//!
+//! The order of the rules is Istio's: host network, ignored namespaces, the pod's own word, the never and always
+//! selectors, the policy.
+
+use std::collections::BTreeMap;
+
+use names::labels;
+
+use super::selector;
+use super::settings::Config;
+use crate::configuration::IGNORED_NAMESPACES;
+
+/// What the decision looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// The pod's namespace.
+    pub namespace: &'a str,
+    /// The pod's labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// The pod's annotations.
+    pub annotations: &'a BTreeMap<String, String>,
+    /// Whether the pod shares its node's network.
+    pub host_network: bool,
+}
+
+/// The decision, with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether the pod is injected.
+    pub inject: bool,
+    /// The rule that decided.
+    pub reason: Reason,
+    /// What was not understood on the way, for the user.
+    pub warnings: Vec<String>,
+}
+
+/// The rule that decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The pod shares its node's network, which must not be redirected.
+    HostNetwork,
+    /// The namespace belongs to the cluster.
+    IgnoredNamespace,
+    /// Label `sidecar.istio.io/inject`.
+    Label,
+    /// Annotation `sidecar.istio.io/inject`.
+    Annotation,
+    /// `neverInjectSelector`.
+    NeverSelector,
+    /// `alwaysInjectSelector`.
+    AlwaysSelector,
+    /// `policy`.
+    Policy,
+    /// A `policy` that is neither enabled nor disabled.
+    UnknownPolicy,
+}
+
+impl Reason {
+    /// For logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HostNetwork => "the pod uses the host's network",
+            Self::IgnoredNamespace => "the namespace is never injected",
+            Self::Label => "label sidecar.istio.io/inject of the pod",
+            Self::Annotation => "annotation sidecar.istio.io/inject of the pod",
+            Self::NeverSelector => "neverInjectSelector",
+            Self::AlwaysSelector => "alwaysInjectSelector",
+            Self::Policy => "the injection policy",
+            Self::UnknownPolicy => "the injection policy is neither enabled nor disabled",
+        }
+    }
+}
+
+/// Decides.
+pub fn decide(config: &Config, pod: Candidate<'_>) -> Decision {
+    let mut warnings = Vec::new();
+    let (inject, reason) = rules(config, pod, &mut warnings);
+    Decision { inject, reason, warnings }
+}
+
+fn rules(config: &Config, pod: Candidate<'_>, warnings: &mut Vec<String>) -> (bool, Reason) {
+    if pod.host_network {
+        return (false, Reason::HostNetwork);
+    }
+    if IGNORED_NAMESPACES.contains(&pod.namespace) {
+        return (false, Reason::IgnoredNamespace);
+    }
+    let said = own_word(pod, warnings).or_else(|| selectors(config, pod, warnings));
+    match config.policy.as_str() {
+        "enabled" => said.unwrap_or((true, Reason::Policy)),
+        "disabled" => said.unwrap_or((false, Reason::Policy)),
+        other => {
+            tracing::error!(
+                policy = other,
+                "the injection policy must be \"enabled\" or \"disabled\": nothing is injected"
+            );
+            (false, Reason::UnknownPolicy)
+        }
+    }
+}
+
+/// The label beats the annotation, even with a value that says nothing.
+fn own_word(pod: Candidate<'_>, warnings: &mut Vec<String>) -> Option<(bool, Reason)> {
+    let (value, what, reason) = match (pod.labels.get(labels::INJECT), pod.annotations.get(labels::INJECT)) {
+        (Some(value), _) => (value, "label", Reason::Label),
+        (None, Some(value)) => (value, "annotation", Reason::Annotation),
+        (None, None) => return None,
+    };
+    match value.as_str() {
+        "true" => Some((true, reason)),
+        "false" => Some((false, reason)),
+        "" => None,
+        other => {
+            let key = labels::INJECT;
+            warnings
+                .push(format!("{what} {key}: \"{other}\" counts as not set: only \"true\" and \"false\" are known"));
+            None
+        }
+    }
+}
+
+fn selectors(config: &Config, pod: Candidate<'_>, warnings: &mut Vec<String>) -> Option<(bool, Reason)> {
+    let lists = [
+        (&config.never_inject_selector, false, Reason::NeverSelector, "neverInjectSelector"),
+        (&config.always_inject_selector, true, Reason::AlwaysSelector, "alwaysInjectSelector"),
+    ];
+    for (list, inject, reason, name) in lists {
+        for one in list.iter().filter(|one| !selector::is_empty(one)) {
+            match selector::matches(one, pod.labels) {
+                Ok(true) => return Some((inject, reason)),
+                Ok(false) => {}
+                Err(error) => warnings.push(format!("{name} is skipped: {error}")),
+            }
+        }
+    }
+    None
+}
