@@ -1,0 +1,125 @@
+//! Listening sockets: made by the control thread, one for each worker, and handed out.
+//!
+//! Sockets of one address share its connections (`SO_REUSEPORT`). Closing one resets the connections that wait in it, so a socket
+//! stays as long as its address is configured, however its chains change.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use engine::Snapshot;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::{mpsc, watch};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// A socket on its way to a worker.
+#[derive(Debug)]
+pub struct Handed {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The socket.
+    pub socket: std::net::TcpListener,
+    /// Set when the worker is to stop accepting.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// The sockets that are open.
+#[derive(Debug)]
+pub struct Sockets {
+    workers: Vec<mpsc::UnboundedSender<Handed>>,
+    open: HashMap<(Arc<str>, SocketAddr), watch::Sender<bool>>,
+}
+
+impl Sockets {
+    /// No sockets yet, for these workers.
+    pub fn new(workers: Vec<mpsc::UnboundedSender<Handed>>) -> Self {
+        Self { workers, open: HashMap::new() }
+    }
+
+    /// Opens and closes sockets until they are those of the snapshot; gives the addresses that could not be opened.
+    pub fn update(&mut self, snapshot: &Snapshot) -> Vec<(SocketAddr, io::Error)> {
+        let mut wanted: HashMap<(Arc<str>, SocketAddr), ()> = HashMap::new();
+        for listener in snapshot.bound_listeners() {
+            for address in std::iter::once(&listener.address).chain(&listener.additional_addresses) {
+                wanted.insert((listener.name.clone(), *address), ());
+            }
+        }
+        self.open.retain(|key, stop| {
+            let stays = wanted.contains_key(key);
+            if !stays {
+                let _ = stop.send(true);
+            }
+            stays
+        });
+        let mut failed = Vec::new();
+        for (name, address) in wanted.into_keys() {
+            if self.open.contains_key(&(name.clone(), address)) {
+                continue;
+            }
+            match self.open_all(&name, address) {
+                Ok(stop) => {
+                    self.open.insert((name, address), stop);
+                }
+                Err(error) => {
+                    tracing::error!(listener = %name, %address, %error, "cannot listen");
+                    failed.push((address, error));
+                }
+            }
+        }
+        failed
+    }
+
+    /// How many addresses are open.
+    pub fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    fn open_all(&self, name: &Arc<str>, address: SocketAddr) -> io::Result<watch::Sender<bool>> {
+        let (stop, watching) = watch::channel(false);
+        // Without SO_REUSEPORT first: two processes with it would share the port in silence.
+        drop(listen(address, false)?);
+        // All or none: a worker without its socket would never get its share.
+        let sockets = self.workers.iter().map(|_| listen(address, true)).collect::<io::Result<Vec<_>>>()?;
+        for (worker, socket) in self.workers.iter().zip(sockets) {
+            let handed = Handed { listener: name.clone(), socket, stop: watching.clone() };
+            if worker.send(handed).is_err() {
+                tracing::debug!(listener = %name, "a worker has ended");
+            }
+        }
+        Ok(stop)
+    }
+}
+
+fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // IPv4 has a socket of its own where both are wanted.
+        socket.set_only_v6(true)?;
+    }
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    if shared {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::listen;
+
+    #[test]
+    fn workers_share_an_address_and_strangers_do_not() {
+        let first = listen("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let address = first.local_addr().unwrap();
+        assert!(listen(address, true).is_ok(), "another worker of ours");
+        assert!(listen(address, false).is_err(), "the probe sees that the port is taken");
+    }
+}

@@ -1,0 +1,138 @@
+//! Certificates and handshakes of tests.
+
+use std::sync::Arc;
+
+use engine::ir::text::TextMatch;
+use engine::ir::tls::{Certificate, DownstreamTls, Roots, UpstreamTls, Validation};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rustls::ClientConfig;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::client::{self, Inside};
+use super::identity::Identity;
+use super::server::{self, ServerConfigs};
+use super::verify::AnyChain;
+use crate::net::{Io, Stream};
+
+/// A client without a certificate that trusts anyone.
+pub(crate) fn anonymous_client() -> ClientConfig {
+    ClientConfig::builder_with_provider(super::identity::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyChain))
+        .with_no_client_auth()
+}
+
+/// A certificate authority of a test.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// An identity signed by this authority.
+    pub(crate) fn identity(&self, generation: u64, spiffe: &str) -> Arc<Identity> {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.subject_alt_names = vec![SanType::URI(spiffe.try_into().unwrap())];
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let chain = vec![certificate.der().clone()];
+        Arc::new(Identity::new(generation, chain, private, vec![self.0.der().clone()]).unwrap())
+    }
+}
+
+pub(crate) fn exact(name: &str) -> TextMatch {
+    TextMatch::Exact { value: name.into(), ignore_case: false }
+}
+
+/// TLS of the mesh, as a sidecar terminates it.
+pub(crate) fn mesh_server() -> Arc<DownstreamTls> {
+    Arc::new(DownstreamTls {
+        certificate: Certificate::Workload,
+        validation: Some(Validation { roots: Roots::Mesh, subject_alt_names: Box::default() }),
+        require_client_certificate: true,
+        alpn: ["istio-peer-exchange", "h2", "http/1.1"].map(Into::into).into(),
+        min_version: None,
+        max_version: None,
+    })
+}
+
+/// TLS of the mesh, as a sidecar begins it.
+pub(crate) fn mesh_client(expected: &str) -> UpstreamTls {
+    UpstreamTls {
+        sni: Some("outbound_.9080_.v1_.reviews.default.svc.cluster.local".into()),
+        auto_sni: false,
+        auto_san_validation: false,
+        certificate: Some(Certificate::Workload),
+        validation: Some(Validation { roots: Roots::Mesh, subject_alt_names: [exact(expected)].into() }),
+        alpn: ["istio-peer-exchange", "istio"].map(Into::into).into(),
+        min_version: None,
+        max_version: None,
+    }
+}
+
+const CLIENT: &str = "spiffe://cluster.local/ns/default/sa/productpage";
+const SERVER: &str = "spiffe://cluster.local/ns/default/sa/reviews";
+
+async fn shake(
+    expected: &str,
+    server: &Arc<Identity>,
+    configs: &ServerConfigs,
+    client: &Arc<ClientConfig>,
+    offered: &[&str],
+) -> (Result<server::Accepted, crate::error::ProxyError>, Result<client::Connected, String>) {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let offered: Vec<Vec<u8>> = offered.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let tls = mesh_server();
+    let upstream = mesh_client(expected);
+    let accepting = server::accept(Io::new(Stream::Memory(far)), &tls, configs, Some(server), &offered);
+    let address = "10.0.0.1:9080".parse().unwrap();
+    let connecting = async {
+        let mut connected =
+            client::connect(Io::new(Stream::Memory(near)), &upstream, client.clone(), None, address).await?;
+        // The ticket comes after the handshake, with the first read.
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(1), connected.io.read_ahead()).await;
+        Ok(connected)
+    };
+    tokio::join!(accepting, connecting)
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_workloads_know_each_other_and_resume() {
+    let authority = Authority::new();
+    let (ours, theirs) = (authority.identity(1, CLIENT), authority.identity(1, SERVER));
+    let configs = ServerConfigs::new(1);
+    for (inside, agreed) in [(Inside::Http1, Some("http/1.1")), (Inside::Http2, Some("h2")), (Inside::Tcp, None)] {
+        let config = client::config(&mesh_client(SERVER), inside, true, Some(&ours)).unwrap();
+        let offered: Vec<&str> =
+            config.alpn_protocols.iter().map(|protocol| std::str::from_utf8(protocol).unwrap()).collect();
+        let (accepted, connected) = shake(SERVER, &theirs, &configs, &config, &offered).await;
+        let (accepted, connected) = (accepted.unwrap(), connected.unwrap());
+        assert_eq!(accepted.peer.unwrap().spiffe.as_ref(), Some(&ours.spiffe), "{inside:?}");
+        assert_eq!(connected.peer.spiffe.as_ref(), Some(&theirs.spiffe), "{inside:?}");
+        assert_eq!(accepted.alpn.as_deref(), agreed.map(str::as_bytes), "{inside:?}");
+        assert!(!connected.resumed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_is_refused_on_either_side() {
+    let authority = Authority::new();
+    let (ours, theirs) = (authority.identity(1, CLIENT), authority.identity(1, SERVER));
+    let configs = ServerConfigs::new(1);
+    let config = client::config(&mesh_client(SERVER), Inside::Tcp, true, Some(&ours)).unwrap();
+    let (_, connected) = shake("spiffe://cluster.local/ns/default/sa/ratings", &theirs, &configs, &config, &[]).await;
+    let refused = connected.unwrap_err();
+    assert!(refused.contains("is not who is expected there"), "{refused}");
+
+    let elsewhere = Authority::new().identity(1, CLIENT);
+    let config = client::config(&mesh_client(SERVER), Inside::Tcp, true, Some(&elsewhere)).unwrap();
+    let (accepted, connected) = shake(SERVER, &theirs, &configs, &config, &[]).await;
+    assert!(accepted.is_err() && connected.is_err(), "another authority's workload gets no connection");
+}
