@@ -11,7 +11,7 @@ use crds::security::peer_authentication::MutualTlsMode;
 use super::change::Key;
 use super::host;
 use super::labels::{self, Labels};
-use super::rule::{DestinationRule, Gateway, VirtualService};
+use super::rule::{DestinationRule, Gateway, PeerAuthentication, VirtualService};
 use super::service::Service;
 use super::snapshot::Snapshot;
 
@@ -92,13 +92,11 @@ impl Destination {
         with_policy.or(self.rules.first()).map(Arc::as_ref)
     }
 
-    /// What the rules say about a port.
-    pub(crate) fn policy(&self, port: u16, subset: Option<&SubsetOf<'_>>) -> Policy<'_> {
+    /// What the rules say about a port, of the whole host or of a subset.
+    pub(crate) fn policy<'a>(&'a self, port: u16, subset: Option<SubsetOf<'a>>) -> Policy<'a> {
         let base = self.deciding().and_then(|rule| rule.spec.traffic_policy.as_ref());
-        let policy = Policy::default().overlaid(base, port);
-        // The subset is looked up again so that what is returned borrows from self alone.
-        let subset = subset.and_then(|of| self.subset(&of.subset.name));
-        policy.overlaid(subset.and_then(|of| of.subset.traffic_policy.as_ref()), port)
+        let of_subset = subset.and_then(|of| of.subset.traffic_policy.as_ref());
+        Policy::default().overlaid(base, port).overlaid(of_subset, port)
     }
 
     /// The rules' names and generations: two destinations with equal ones say the same.
@@ -114,12 +112,9 @@ impl Snapshot {
         gateway: &'a str,
         namespace: &'a str,
     ) -> impl Iterator<Item = &'a Arc<VirtualService>> {
-        self.virtual_services.iter().filter(move |rule| {
-            rule.visibility.allows(namespace)
-                && (rule.spec.gateways.iter().any(|of| of == gateway)
-                    // A match may name gateways that the rule as a whole does not.
-                    || rule.spec.http.iter().flat_map(|http| &http.matches).any(|m| m.gateways.iter().any(|of| of == gateway)))
-        })
+        self.virtual_services
+            .iter()
+            .filter(move |rule| rule.visibility.allows(namespace) && rule.spec.gateways.iter().any(|of| of == gateway))
     }
 
     /// The DestinationRules for a host: of the client's namespace, else of the service's, else of the root namespace;
@@ -167,14 +162,27 @@ impl Snapshot {
         self.gateways.iter().filter(move |gateway| labels::subset_of(&gateway.spec.selector, labels))
     }
 
+    /// The PeerAuthentication that selects a workload; of several, the oldest.
+    fn peer_authentication(&self, namespace: &str, labels: &Labels) -> Option<&Arc<PeerAuthentication>> {
+        self.peer_authentications.get(namespace).into_iter().flatten().find(|rule| {
+            rule.spec.selector.as_ref().is_some_and(|selector| labels::selects(&selector.match_labels, labels))
+        })
+    }
+
+    /// The ports for which a workload's policy says something of its own.
+    pub(crate) fn ports_with_policy(&self, namespace: &str, labels: &Labels) -> Vec<u16> {
+        let rule = self.peer_authentication(namespace, labels);
+        rule.into_iter()
+            .flat_map(|rule| rule.spec.port_level_mtls.keys())
+            .filter_map(|port| port.parse().ok())
+            .collect()
+    }
+
     /// What a workload asks of those who connect to a port: the port's own setting, else the workload's, the
     /// namespace's, the mesh's, PERMISSIVE.
     pub(crate) fn mutual_tls(&self, namespace: &str, labels: &Labels, port: Option<u16>) -> MutualTlsMode {
         let set = |mode: MutualTlsMode| (mode != MutualTlsMode::Unset).then_some(mode);
-        let of_workload = self.peer_authentications.get(namespace).into_iter().flatten().find(|rule| {
-            rule.spec.selector.as_ref().is_some_and(|selector| labels::selects(&selector.match_labels, labels))
-        });
-        if let Some(rule) = of_workload {
+        if let Some(rule) = self.peer_authentication(namespace, labels) {
             let of_port = port.and_then(|port| rule.spec.port_level_mtls.get(&port.to_string()));
             let own = of_port.and_then(|tls| set(tls.mode));
             if let Some(mode) = own.or_else(|| rule.spec.mtls.as_ref().and_then(|tls| set(tls.mode))) {
