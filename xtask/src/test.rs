@@ -119,12 +119,22 @@ impl Tier {
             }
             Tier::Deny => check(deny::command(context)?, context),
             Tier::Clippy => check(
-                context.workspace.cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+                context.workspace.cargo(&[
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--keep-going",
+                    "--",
+                    "--deny",
+                    "warnings",
+                ]),
                 context,
             ),
             Tier::Unit => tests(context.workspace.cargo(&["test", "--workspace", "--no-fail-fast"]), context),
             Tier::Doc => {
-                let mut command = context.workspace.cargo(&["doc", "--workspace", "--no-deps"]);
+                // With private items, since a crate's story names its private modules.
+                let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items", "--keep-going"];
+                let mut command = context.workspace.cargo(&arguments);
                 command.env("RUSTDOCFLAGS", "--deny warnings");
                 check(command, context)
             }
