@@ -22,6 +22,8 @@ pub const PLUGGED_CA_SECRET: &str = "cacerts";
 pub const WEBHOOK_CA_SECRET: &str = "istio-sidecar-injector-ca";
 /// The default ingress gateway's Deployment, Service and ServiceAccount prefix.
 pub const INGRESS_GATEWAY: &str = "istio-ingressgateway";
+/// The egress gateway's Deployment, Service and ServiceAccount prefix.
+pub const EGRESS_GATEWAY: &str = "istio-egressgateway";
 
 /// `base` for the default revision, `base-<revision>` for a named one.
 pub fn revisioned(base: &str, revision: &str) -> String {

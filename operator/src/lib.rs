@@ -1,1 +1,24 @@
-//! .
+//! The operator: keeps the cluster as each MeshInstall says.
+//!
+//! In come MeshInstalls and what the cluster holds; out go Deployments, Services, settings, the webhook configuration,
+//! a status that a person can read, and events.
+//!
+//! * [`run()`]: the process: client, Lease, controller, `/metrics` and `/ready`
+//! * `leader`: the Lease, so that of several replicas one works
+//! * `controller`: which watches bring which MeshInstall up; `live`: what those watches know
+//! * `meshinstall`: one reconciliation, step by step; the steps that decide are pure
+//! * `rbac`: who may do what, in one table
+//! * [`manifests()`]: the operator's own YAML, from the same code
+
+mod controller;
+mod leader;
+mod live;
+mod manifests;
+mod meshinstall;
+mod metrics;
+mod rbac;
+mod run;
+mod serve;
+
+pub use manifests::{Manifest, manifests};
+pub use run::{Args, run};

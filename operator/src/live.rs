@@ -1,0 +1,114 @@
+//! What is in the cluster, by watches: the objects of ours, their pods, the endpoints of the webhooks.
+//!
+//! Only objects with the operator's `managed-by` label are watched, so memory does not grow with the cluster.
+
+use std::sync::Arc;
+
+use crds::install::MeshInstall;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use kube::api::{ApiResource, DynamicObject};
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+use names::{labels, resources};
+
+/// The label of everything that the operator makes.
+pub(crate) fn selector() -> String {
+    format!("{}={}", labels::KUBERNETES_MANAGED_BY, resources::OPERATOR)
+}
+
+/// Every kind that the operator renders, watches for drift, and prunes.
+pub(crate) fn managed_kinds() -> Vec<ApiResource> {
+    fn kind<K: Resource<DynamicType = ()>>() -> ApiResource {
+        ApiResource::erase::<K>(&())
+    }
+    vec![
+        kind::<MutatingWebhookConfiguration>(),
+        kind::<Deployment>(),
+        kind::<PodDisruptionBudget>(),
+        kind::<Service>(),
+        kind::<ServiceAccount>(),
+        kind::<ConfigMap>(),
+        kind::<Secret>(),
+        kind::<RoleBinding>(),
+        kind::<Role>(),
+        kind::<ClusterRoleBinding>(),
+        kind::<ClusterRole>(),
+    ]
+}
+
+/// The caches behind the watches.
+pub(crate) struct Live {
+    pub(crate) installs: Store<DeserializeGuard<MeshInstall>>,
+    pub(crate) objects: Vec<(ApiResource, Store<DynamicObject>)>,
+    pub(crate) pods: Store<Pod>,
+    pub(crate) endpoints: Store<EndpointSlice>,
+}
+
+impl Live {
+    /// Waits until every cache has been filled once; before that, "not there" would mean nothing.
+    pub(crate) async fn ready(&self) {
+        // The only error is that a watch has ended, and then the process is about to.
+        for (_, store) in &self.objects {
+            let _ = store.wait_until_ready().await;
+        }
+        let _ = self.pods.wait_until_ready().await;
+        let _ = self.endpoints.wait_until_ready().await;
+        let _ = self.installs.wait_until_ready().await;
+    }
+
+    /// All MeshInstalls that can be read.
+    pub(crate) fn installs(&self) -> Vec<MeshInstall> {
+        self.installs.state().iter().filter_map(|install| install.0.clone().ok()).collect()
+    }
+
+    /// One object of ours.
+    pub(crate) fn get(
+        &self,
+        resource: &ApiResource,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Option<Arc<DynamicObject>> {
+        let (_, store) = self.objects.iter().find(|(kind, _)| kind == resource)?;
+        let mut key = ObjectRef::new_with(name, resource.clone());
+        key.namespace = namespace.map(str::to_owned);
+        store.get(&key)
+    }
+
+    /// Everything that was made for one MeshInstall.
+    pub(crate) fn owned_by(&self, install: &str) -> Vec<(ApiResource, Arc<DynamicObject>)> {
+        let mine = |object: &DynamicObject| object.labels().get(labels::OWNED_BY).is_some_and(|owner| owner == install);
+        self.objects
+            .iter()
+            .flat_map(|(kind, store)| store.state_filter(mine).into_iter().map(move |object| (kind.clone(), object)))
+            .collect()
+    }
+
+    /// The pods of one MeshInstall's Deployments.
+    pub(crate) fn pods_of(&self, install: &str) -> Vec<Arc<Pod>> {
+        self.pods.state_filter(|pod| pod.labels().get(labels::OWNED_BY).is_some_and(|owner| owner == install))
+    }
+
+    /// Whether a Service has an endpoint that takes connections.
+    pub(crate) fn serves(&self, namespace: &str, service: &str) -> bool {
+        self.endpoints.find(|slice| is_of(slice, namespace, service) && has_ready_endpoint(slice)).is_some()
+    }
+}
+
+fn is_of(slice: &EndpointSlice, namespace: &str, service: &str) -> bool {
+    slice.namespace().as_deref() == Some(namespace)
+        && slice.labels().get("kubernetes.io/service-name").is_some_and(|name| name == service)
+}
+
+fn has_ready_endpoint(slice: &EndpointSlice) -> bool {
+    // Absent means ready, says the API.
+    let ready = |endpoint: &k8s_openapi::api::discovery::v1::Endpoint| {
+        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+    };
+    slice.endpoints.iter().any(ready)
+}

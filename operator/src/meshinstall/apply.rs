@@ -1,0 +1,233 @@
+//! Brings rendered objects into the cluster: server-side apply under one field manager.
+//!
+//! [`decide`] is pure. What is already as it should be costs no request; what belongs to someone else is found before
+//! the first write, and never taken over.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use names::{annotations, labels, resources};
+use serde_json::Value;
+
+use super::build::{self, Rendered};
+use super::mesh::Mesh;
+use super::status;
+use crate::live::Live;
+
+/// Why objects could not be brought in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    /// Somebody else's; nothing has been written.
+    #[error(
+        "{object} exists and was not made for this MeshInstall ({owner}); remove it, or choose another spec.namespace or spec.revision"
+    )]
+    Foreign {
+        /// `Deployment istio-system/istiod`.
+        object: String,
+        /// Who seems to own it.
+        owner: String,
+    },
+    /// The API server's words.
+    #[error("{object}: {source}")]
+    Request {
+        /// `Deployment istio-system/istiod`.
+        object: String,
+        /// What it answered.
+        source: kube::Error,
+    },
+}
+
+/// One rendered object and what is in the cluster for it now.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) rendered: Rendered,
+    /// The object in the cluster; None while it waits for the control plane and has never been there.
+    pub(crate) current: Option<Arc<DynamicObject>>,
+    pub(crate) done: Done,
+}
+
+/// What was done about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// It was as it should be.
+    Nothing,
+    /// It carries the ignore annotation.
+    Ignored,
+    /// It is new, or what is rendered has changed.
+    Written,
+    /// It had been edited or deleted, and was put back.
+    Restored,
+    /// It waits for the control plane.
+    Waiting,
+}
+
+/// What is to be done about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Nothing,
+    Ignore,
+    Apply,
+    Wait,
+}
+
+/// Decides about one object. `settled` says that this very spec was applied before.
+pub(crate) fn decide(rendered: &Rendered, live: Option<&DynamicObject>, control_plane_ready: bool) -> Step {
+    if live.is_some_and(is_ignored) {
+        return Step::Ignore;
+    }
+    if live.is_some_and(|live| holds(live, &rendered.object)) {
+        return Step::Nothing;
+    }
+    let same_spec = live
+        .and_then(|live| live.annotations().get(annotations::RENDERED))
+        .is_some_and(|hash| Some(hash.as_str()) == rendered.hash());
+    // Drift is put back at once; only something new has to wait.
+    if rendered.after_control_plane && !control_plane_ready && !same_spec { Step::Wait } else { Step::Apply }
+}
+
+/// `install.forestay.dev/ignore: "true"`.
+pub(crate) fn is_ignored(object: &DynamicObject) -> bool {
+    object.annotations().get(annotations::IGNORE).is_some_and(|value| value == "true")
+}
+
+/// Whether `live` already says everything that `wanted` says. A `false` that is wrong (the API server writes some
+/// values in another form) costs a request that changes nothing.
+fn holds(live: &DynamicObject, wanted: &DynamicObject) -> bool {
+    let within = |wanted: Option<Value>, live: Option<Value>| match (wanted, live) {
+        (Some(wanted), Some(live)) => contains(&live, &wanted),
+        (wanted, _) => wanted.is_none(),
+    };
+    contains(&live.data, &wanted.data)
+        && within(serde_json::to_value(&wanted.metadata).ok(), serde_json::to_value(&live.metadata).ok())
+}
+
+fn contains(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| live.get(key).is_some_and(|live| contains(live, wanted)))
+        }
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| contains(live, wanted))
+        }
+        (live, wanted) => live == wanted,
+    }
+}
+
+/// Brings everything in, in order. `installs` are the names of all MeshInstalls: what was made for one that is gone is
+/// nobody's any more.
+pub(crate) async fn apply(
+    client: &Client,
+    live: &Live,
+    mesh: &Mesh,
+    objects: Vec<Rendered>,
+    installs: &[String],
+) -> Result<Vec<Outcome>, ApplyError> {
+    create_namespace(client, &mesh.namespace).await?;
+    let mut present = Vec::with_capacity(objects.len());
+    for rendered in &objects {
+        present.push(find(client, live, mesh, rendered, installs).await?);
+    }
+
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(objects.len());
+    for (rendered, current) in objects.into_iter().zip(present) {
+        let step = decide(&rendered, current.as_deref(), status::control_plane_available(&outcomes));
+        let (current, done) = match step {
+            Step::Nothing => (current, Done::Nothing),
+            Step::Ignore => (current, Done::Ignored),
+            Step::Wait => (current, Done::Waiting),
+            Step::Apply => {
+                let written = write(client, &rendered).await?;
+                let same_spec = |old: &Arc<DynamicObject>| {
+                    old.annotations().get(annotations::RENDERED).map(String::as_str) == rendered.hash()
+                };
+                let done = match &current {
+                    Some(old) if old.resource_version() == written.resource_version() => Done::Nothing,
+                    Some(old) if same_spec(old) => Done::Restored,
+                    _ => Done::Written,
+                };
+                (Some(Arc::new(written)), done)
+            }
+        };
+        outcomes.push(Outcome { rendered, current, done });
+    }
+    Ok(outcomes)
+}
+
+/// The object as it is in the cluster, from the watch or, when that does not know it, by asking: it may be there
+/// without our labels.
+async fn find(
+    client: &Client,
+    live: &Live,
+    mesh: &Mesh,
+    rendered: &Rendered,
+    installs: &[String],
+) -> Result<Option<Arc<DynamicObject>>, ApplyError> {
+    let (namespace, name) = (rendered.object.namespace(), rendered.object.name_any());
+    let found = match live.get(&rendered.resource, namespace.as_deref(), &name) {
+        Some(object) => Some(object),
+        None => api(client, rendered)
+            .get_opt(&name)
+            .await
+            .map_err(|source| ApplyError::Request { object: rendered.display(), source })?
+            .map(Arc::new),
+    };
+    match found.as_deref().and_then(|object| stranger(mesh, rendered, object, installs)) {
+        Some(owner) => Err(ApplyError::Foreign { object: rendered.display(), owner }),
+        None => Ok(found),
+    }
+}
+
+/// Who else an object belongs to. An owner reference of ours outlives an edit of the labels, and the other way round.
+fn stranger(mesh: &Mesh, rendered: &Rendered, object: &DynamicObject, installs: &[String]) -> Option<String> {
+    if object.owner_references().iter().any(|owner| owner.uid == mesh.uid) {
+        return None;
+    }
+    let shared = !rendered.object.labels().contains_key(labels::OWNED_BY);
+    let managed_by = object.labels().get(labels::KUBERNETES_MANAGED_BY);
+    match object.labels().get(labels::OWNED_BY) {
+        Some(owner) if *owner == mesh.name => None,
+        Some(owner) if installs.contains(owner) => Some(format!("it belongs to MeshInstall {owner}")),
+        Some(_) => None,
+        None if shared && managed_by.is_some_and(|manager| manager == resources::OPERATOR) => None,
+        None => {
+            Some(managed_by.map_or_else(
+                || "nothing says who manages it".to_owned(),
+                |manager| format!("it is managed by {manager}"),
+            ))
+        }
+    }
+}
+
+async fn write(client: &Client, rendered: &Rendered) -> Result<DynamicObject, ApplyError> {
+    // Forced, because drift in a field of ours is to be put back whoever wrote it; fields that we do not render stay
+    // with their managers.
+    let params = PatchParams::apply(resources::OPERATOR).force();
+    api(client, rendered)
+        .patch(&rendered.object.name_any(), &params, &Patch::Apply(&rendered.object))
+        .await
+        .map_err(|source| ApplyError::Request { object: rendered.display(), source })
+}
+
+/// Creates the mesh's namespace if it is absent; one that is there is left as it is.
+async fn create_namespace(client: &Client, name: &str) -> Result<(), ApplyError> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    let failed = |source| ApplyError::Request { object: format!("Namespace {name}"), source };
+    if api.get_opt(name).await.map_err(failed)?.is_some() {
+        return Ok(());
+    }
+    match api.create(&PostParams::default(), &build::namespace(name)).await {
+        Ok(_) => Ok(()),
+        // Somebody was faster.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(source) => Err(failed(source)),
+    }
+}
+
+fn api(client: &Client, rendered: &Rendered) -> Api<DynamicObject> {
+    match rendered.object.namespace() {
+        Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &rendered.resource),
+        None => Api::all_with(client.clone(), &rendered.resource),
+    }
+}

@@ -1,0 +1,147 @@
+//! What the pods of all parts have in common: their security, their environment, the labels they are found by.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::core::v1::{
+    Capabilities, ContainerPort, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, ObjectFieldSelector,
+    PodSecurityContext, Probe, SeccompProfile, SecurityContext,
+};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use names::{labels, ports};
+
+use crate::meshinstall::mesh::{Component, Gateway, Mesh};
+
+/// Pod Security `restricted`, the pod's half.
+pub(crate) fn pod_security(sysctl_unprivileged_ports: bool) -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(ports::PROXY_UID.into()),
+        run_as_group: Some(ports::PROXY_UID.into()),
+        fs_group: Some(ports::PROXY_UID.into()),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
+        sysctls: sysctl_unprivileged_ports.then(|| {
+            // One of the few that are safe, and the way to listen on 80 without a capability.
+            vec![k8s_openapi::api::core::v1::Sysctl {
+                name: "net.ipv4.ip_unprivileged_port_start".into(),
+                value: "0".into(),
+            }]
+        }),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// Pod Security `restricted`, the container's half.
+pub(crate) fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+        privileged: Some(false),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        ..SecurityContext::default()
+    }
+}
+
+/// An environment variable with a value.
+pub(crate) fn env(name: &str, value: impl Into<String>) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.into()), value_from: None }
+}
+
+/// An environment variable with a field of the pod.
+pub(crate) fn env_field(name: &str, path: &str) -> EnvVar {
+    let field = ObjectFieldSelector { api_version: None, field_path: path.to_owned() };
+    let source = EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() };
+    EnvVar { name: name.to_owned(), value: None, value_from: Some(source) }
+}
+
+/// A TCP port of a container.
+pub(crate) fn port(name: &str, number: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: number.into(),
+        protocol: Some("TCP".into()),
+        ..ContainerPort::default()
+    }
+}
+
+/// A readiness probe by HTTP. Short periods, because an installation waits for it.
+pub(crate) fn http_probe(path: &str, port: u16, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::Int(port.into()),
+            ..HTTPGetAction::default()
+        }),
+        exec: None::<ExecAction>,
+        period_seconds: Some(period),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}
+
+/// New pods come up before old ones go.
+pub(crate) fn strategy() -> DeploymentStrategy {
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".into()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::String("100%".into())),
+            max_unavailable: Some(IntOrString::String("25%".into())),
+        }),
+    }
+}
+
+/// The labels that Prometheus and people find a pod of ours by, besides its selector.
+pub(crate) fn pod_labels(
+    mesh: &Mesh,
+    component: Component,
+    name: &str,
+    more: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut all = mesh.labels(component);
+    all.extend([
+        (labels::KUBERNETES_NAME.to_owned(), name.to_owned()),
+        (labels::KUBERNETES_VERSION.to_owned(), mesh.version.clone()),
+        // Rendered whole: nothing is to be injected.
+        (labels::INJECT.to_owned(), "false".to_owned()),
+    ]);
+    all.extend(more);
+    all
+}
+
+/// The labels that belong to Istio's interface, and by which the control plane's pods are found.
+pub(crate) fn control_plane_selector(mesh: &Mesh) -> BTreeMap<String, String> {
+    let second = if mesh.revision == names::DEFAULT_REVISION {
+        (labels::ISTIO.to_owned(), "pilot".to_owned())
+    } else {
+        (labels::REVISION.to_owned(), mesh.revision.clone())
+    };
+    BTreeMap::from([(labels::APP.to_owned(), "istiod".to_owned()), second])
+}
+
+/// The labels by which the webhook's pods are found.
+pub(crate) fn webhook_selector(mesh: &Mesh) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (labels::APP.to_owned(), "sidecar-injector".to_owned()),
+        (labels::REVISION.to_owned(), mesh.revision.clone()),
+    ])
+}
+
+/// The labels by which a gateway's pods are found. Not the ones that a spec can change: a selector cannot be changed.
+pub(crate) fn gateway_selector(gateway: &Gateway) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (labels::COMPONENT.to_owned(), Component::Gateway.as_str().to_owned()),
+        (labels::KUBERNETES_NAME.to_owned(), gateway.name.clone()),
+    ])
+}
+
+/// What Prometheus' usual configuration looks for.
+pub(crate) fn scrape(port: u16, path: Option<&str>) -> BTreeMap<String, String> {
+    let mut annotations = BTreeMap::from([
+        ("prometheus.io/scrape".to_owned(), "true".to_owned()),
+        ("prometheus.io/port".to_owned(), port.to_string()),
+    ]);
+    annotations.extend(path.map(|path| ("prometheus.io/path".to_owned(), path.to_owned())));
+    annotations
+}

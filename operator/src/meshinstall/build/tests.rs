@@ -1,0 +1,203 @@
+//! Goldens of everything that is rendered, and what holds for all of it.
+
+use crds::install::{GatewaySpec, MeshInstallSpec, Profile};
+use kube::ResourceExt;
+use names::labels;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Rendered, build};
+use crate::meshinstall::dereference::Dereferenced;
+use crate::meshinstall::mesh::Mesh;
+use crate::meshinstall::prune::superfluous;
+use crate::meshinstall::trust::WebhookCa;
+use crate::meshinstall::validate::{RelatedImages, validate};
+
+fn spec(value: Value) -> MeshInstallSpec {
+    serde_json::from_value(value).expect("a spec")
+}
+
+fn mesh(spec: MeshInstallSpec) -> Mesh {
+    let read = Dereferenced {
+        name: spec.revision.clone(),
+        uid: "4f1c1a54-0b7e-4d3c-9c89-5a7f6d1a0b10".into(),
+        namespaces: [("edge".to_owned(), crate::meshinstall::dereference::NamespaceState::Active)].into(),
+        spec,
+        ..Dereferenced::default()
+    };
+    validate(&read, &RelatedImages::default()).expect("a valid spec")
+}
+
+fn render(value: Value) -> Vec<Rendered> {
+    render_spec(spec(value))
+}
+
+fn render_spec(spec: MeshInstallSpec) -> Vec<Rendered> {
+    build(&mesh(spec), &WebhookCa::fixed("CERT\n", "KEY\n"), true).expect("objects")
+}
+
+/// One YAML document per object, without the version that the test was built as, and so without the hash.
+fn yaml(objects: &[Rendered]) -> String {
+    let document = |rendered: &Rendered| {
+        let mut object = rendered.object.clone();
+        object.metadata.annotations = None;
+        crds::yaml::to_string(&object).expect("YAML")
+    };
+    let documents: Vec<String> = objects.iter().map(document).collect();
+    documents.join("---\n").replace(names::VERSION, "VERSION")
+}
+
+/// What a reviewer wants to see of a variant: all names, and in full what differs from the default profile.
+fn variant(value: Value) -> String {
+    let (standard, objects) = (render(json!({})), render(value));
+    let names: Vec<String> = objects.iter().map(|rendered| format!("# {}", rendered.display())).collect();
+    let differing: Vec<Rendered> =
+        objects.into_iter().filter(|o| !standard.iter().any(|s| s.object == o.object)).collect();
+    format!("{}\n---\n{}", names.join("\n"), yaml(&differing))
+}
+
+#[test]
+fn default_profile() {
+    insta::assert_snapshot!(yaml(&render(json!({}))));
+}
+
+#[test]
+fn demo_profile() {
+    insta::assert_snapshot!(variant(json!({"profile": "demo"})));
+}
+
+#[test]
+fn minimal_profile() {
+    insta::assert_snapshot!(variant(json!({"profile": "minimal"})));
+}
+
+#[test]
+fn named_revision_in_another_namespace() {
+    insta::assert_snapshot!(variant(json!({"profile": "minimal", "revision": "canary", "namespace": "mesh"})));
+}
+
+#[test]
+fn options() {
+    insta::assert_snapshot!(variant(json!({
+        "hub": "registry.example.org/mesh",
+        "meshConfig": {
+            "accessLogFile": "/dev/stdout",
+            "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+            "defaultConfig": {"concurrency": 2, "proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}},
+            "trustDomain": "example.org",
+        },
+        "controlPlane": {"replicas": 2, "resources": {"requests": {"cpu": 1, "memory": "256Mi"}}},
+        "webhook": {"replicas": 2, "image": "registry.example.org/other/webhook:1"},
+        "proxy": {"logLevel": "debug", "resources": {"requests": {"cpu": "20m"}}},
+        "gateways": [
+            {"name": "istio-ingressgateway", "type": "NodePort", "replicas": 3},
+            {
+                "name": "edge",
+                "namespace": "edge",
+                "labels": {"istio": "edge", "team": "shop"},
+                "ports": [
+                    {"name": "http2", "port": 80, "targetPort": 80, "nodePort": 31080},
+                    {"name": "tcp-mongo", "port": 27017},
+                ],
+            },
+        ],
+    })));
+}
+
+#[test]
+fn admission_comes_last_and_then_first() {
+    let before = build(&mesh(spec(json!({}))), &WebhookCa::fixed("C", "K"), false).expect("objects");
+    assert!(before.iter().all(|rendered| rendered.resource.kind != "MutatingWebhookConfiguration"));
+    let after = render(json!({}));
+    // A new authority has to be trusted before the Secret makes the webhook use it.
+    assert_eq!(after.first().map(|r| r.resource.kind.as_str()), Some("MutatingWebhookConfiguration"));
+    assert_eq!(after.len(), before.len() + 1);
+}
+
+/// What the restricted profile of Pod Security asks for, and what an operator's pods should have beside.
+#[test]
+fn every_pod_is_restricted_and_complete() {
+    for rendered in render(json!({"profile": "demo"})).iter().filter(|r| r.resource.kind == "Deployment") {
+        let name = rendered.display();
+        let pod = &rendered.object.data["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{name}");
+        for container in pod["containers"].as_array().into_iter().flatten() {
+            let security = &container["securityContext"];
+            assert_eq!(security["allowPrivilegeEscalation"], false, "{name}");
+            assert_eq!(security["capabilities"]["drop"], json!(["ALL"]), "{name}");
+            assert_eq!(security["readOnlyRootFilesystem"], true, "{name}");
+            assert_eq!(container["imagePullPolicy"], "IfNotPresent", "{name}");
+            assert!(container["readinessProbe"].is_object() && container["resources"].is_object(), "{name}");
+        }
+        for volume in pod["volumes"].as_array().into_iter().flatten() {
+            assert!(volume["hostPath"].is_null(), "{name}");
+        }
+        let (selector, labels) = (
+            &rendered.object.data["spec"]["selector"]["matchLabels"],
+            &rendered.object.data["spec"]["template"]["metadata"]["labels"],
+        );
+        for (key, value) in selector.as_object().into_iter().flatten() {
+            assert_eq!(&labels[key], value, "{name} selects its own pods by {key}");
+        }
+        assert_eq!(labels[labels::OWNED_BY], "default", "{name}");
+    }
+}
+
+#[test]
+fn the_default_revisions_service_does_not_select_a_canarys_pods() {
+    let of = |objects: Vec<Rendered>, kind: &str, name: &str| {
+        objects.into_iter().find(|r| r.resource.kind == kind && r.object.name_any() == name).expect("rendered")
+    };
+    let service = of(render(json!({})), "Service", "istiod");
+    let canary = of(render(json!({"revision": "canary"})), "Deployment", "istiod-canary");
+    let selector = service.object.data["spec"]["selector"].as_object().cloned().unwrap_or_default();
+    let labels = &canary.object.data["spec"]["template"]["metadata"]["labels"];
+    assert!(!selector.iter().all(|(key, value)| labels[key] == *value), "{selector:?} {labels}");
+}
+
+fn any_spec() -> impl Strategy<Value = MeshInstallSpec> {
+    let profile = prop_oneof![Just(Profile::Default), Just(Profile::Minimal), Just(Profile::Demo)];
+    let gateway = (0..4_usize, any::<bool>()).prop_map(|(index, enabled)| GatewaySpec {
+        name: ["istio-ingressgateway", "istio-egressgateway", "edge", "partners"][index].to_owned(),
+        enabled: Some(enabled),
+        ..GatewaySpec::default()
+    });
+    (profile, proptest::collection::vec(gateway, 0..4)).prop_map(|(profile, mut gateways)| {
+        gateways.sort_by(|a, b| a.name.cmp(&b.name));
+        gateways.dedup_by(|a, b| a.name == b.name);
+        MeshInstallSpec { profile, gateways, ..MeshInstallSpec::default() }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_same_spec_renders_the_same(spec in any_spec()) {
+        prop_assert_eq!(render_spec(spec.clone()), render_spec(spec));
+    }
+
+    /// Applying b over a and pruning leaves exactly what b renders.
+    #[test]
+    fn pruning_leaves_exactly_what_is_rendered(a in any_spec(), b in any_spec()) {
+        let (a, b) = (render_spec(a), render_spec(b));
+        let mut cluster: std::collections::BTreeMap<String, _> = std::collections::BTreeMap::new();
+        for rendered in a.iter().chain(&b) {
+            let object = std::sync::Arc::new(rendered.object.clone());
+            cluster.insert(rendered.display(), (rendered.resource.clone(), object));
+        }
+        let owned: Vec<_> = cluster.into_values().collect();
+        let gone: Vec<String> =
+            superfluous(&owned, &b).into_iter().map(|(resource, object)| super::display(resource, object)).collect();
+        let mut left: Vec<String> = owned
+            .iter()
+            .map(|(resource, object)| super::display(resource, object))
+            .filter(|name| !gone.contains(name))
+            .collect();
+        let mut wanted: Vec<String> = b.iter().map(Rendered::display).collect();
+        left.sort();
+        wanted.sort();
+        prop_assert_eq!(left, wanted);
+    }
+}

@@ -1,0 +1,184 @@
+//! What a MeshInstall means: profile, spec and environment resolved into one value that cannot be wrong any more.
+//!
+//! [`super::validate`] makes it, [`super::build`] renders it.
+
+use std::collections::BTreeMap;
+
+use crds::install::{Resources, ServiceType};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use names::{labels, resources};
+use serde_json::{Map, Value};
+
+/// One part of the mesh, as the label `install.forestay.dev/component` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Component {
+    /// What all parts read: ConfigMaps, and the Secret that revisions share.
+    Configuration,
+    /// `istiod`.
+    ControlPlane,
+    /// `istio-sidecar-injector`.
+    Webhook,
+    /// One of the gateways.
+    Gateway,
+}
+
+impl Component {
+    /// The label's value.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::ControlPlane => "control-plane",
+            Self::Webhook => "webhook",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    /// The component of a label's value.
+    pub(crate) fn parse(value: &str) -> Option<Self> {
+        [Self::Configuration, Self::ControlPlane, Self::Webhook, Self::Gateway]
+            .into_iter()
+            .find(|component| component.as_str() == value)
+    }
+}
+
+/// One revision of the mesh.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_field_names)] // MeshConfig is a name of Istio's
+pub(crate) struct Mesh {
+    /// The MeshInstall's name.
+    pub(crate) name: String,
+    /// The MeshInstall's uid.
+    pub(crate) uid: String,
+    pub(crate) namespace: String,
+    pub(crate) revision: String,
+    /// Also the tag of its images.
+    pub(crate) version: String,
+    pub(crate) hub: String,
+    pub(crate) control_plane: Workload,
+    pub(crate) webhook: Workload,
+    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) proxy: Proxy,
+    /// MeshConfig as the ConfigMap carries it.
+    pub(crate) mesh_config: Map<String, Value>,
+    /// Of 100 requests, how many are traced.
+    pub(crate) trace_sampling: u8,
+}
+
+/// One Deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Workload {
+    pub(crate) image: String,
+    /// None leaves the number to whoever scales the Deployment.
+    pub(crate) replicas: Option<i32>,
+    pub(crate) resources: Resources,
+}
+
+/// One gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Gateway {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) service_type: ServiceType,
+    pub(crate) ports: Vec<GatewayPort>,
+    pub(crate) replicas: Option<i32>,
+    pub(crate) resources: Resources,
+    /// What a Gateway object selects the pods by.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// One port of a gateway's Service, with the pod's port settled.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct GatewayPort {
+    pub(crate) name: String,
+    pub(crate) port: i32,
+    pub(crate) target_port: i32,
+    pub(crate) node_port: Option<i32>,
+    pub(crate) protocol: &'static str,
+}
+
+/// What sidecars and gateways start from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Proxy {
+    /// The whole reference.
+    pub(crate) image: String,
+    /// What Istio's values call it: a whole reference, or a name that `hub` and `tag` complete.
+    pub(crate) image_value: String,
+    /// A sidecar's; gateways have their own.
+    pub(crate) resources: Resources,
+    pub(crate) log_level: &'static str,
+}
+
+impl Mesh {
+    /// `istiod[-<revision>]`.
+    pub(crate) fn istiod(&self) -> String {
+        resources::istiod(&self.revision)
+    }
+
+    /// `istio-sidecar-injector[-<revision>]`.
+    pub(crate) fn injector(&self) -> String {
+        resources::injector(&self.revision)
+    }
+
+    /// The MutatingWebhookConfiguration's name.
+    pub(crate) fn webhook_configuration(&self) -> String {
+        webhook::configuration::configuration_name(&self.revision, &self.namespace)
+    }
+
+    /// The name of a cluster-scoped object: revision and namespace keep it apart from other installs'.
+    pub(crate) fn cluster_scoped(&self, base: &str) -> String {
+        format!("{}-{}", resources::revisioned(base, &self.revision), self.namespace)
+    }
+
+    /// `istiod[-<revision>].<namespace>.svc:15012`, where proxies find their control plane.
+    pub(crate) fn discovery_address(&self) -> String {
+        discovery_address(&self.namespace, &self.revision)
+    }
+
+    /// `trustDomain` of the MeshConfig.
+    pub(crate) fn trust_domain(&self) -> &str {
+        self.mesh_config.get("trustDomain").and_then(Value::as_str).unwrap_or(names::identity::TRUST_DOMAIN)
+    }
+
+    /// Metadata of a namespaced object of ours.
+    pub(crate) fn object(&self, component: Component, namespace: &str, name: &str) -> ObjectMeta {
+        ObjectMeta { namespace: Some(namespace.to_owned()), ..self.cluster_object(component, name) }
+    }
+
+    /// Metadata of a cluster-scoped object of ours.
+    pub(crate) fn cluster_object(&self, component: Component, name: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(self.labels(component)),
+            owner_references: Some(vec![self.owner()]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// The labels that every object of ours carries.
+    pub(crate) fn labels(&self, component: Component) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (labels::KUBERNETES_MANAGED_BY.to_owned(), resources::OPERATOR.to_owned()),
+            (labels::OWNED_BY.to_owned(), self.name.clone()),
+            (labels::COMPONENT.to_owned(), component.as_str().to_owned()),
+            (labels::REVISION.to_owned(), self.revision.clone()),
+        ])
+    }
+
+    /// A MeshInstall is cluster-scoped, so it can own objects of every scope: what it owns goes with it, even when
+    /// the operator is not there to delete it.
+    fn owner(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: "install.forestay.dev/v1alpha1".to_owned(),
+            kind: "MeshInstall".to_owned(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }
+    }
+}
+
+/// `istiod[-<revision>].<namespace>.svc:15012`.
+pub(crate) fn discovery_address(namespace: &str, revision: &str) -> String {
+    format!("{}.{namespace}.svc:{}", resources::istiod(revision), names::ports::XDS_TLS)
+}

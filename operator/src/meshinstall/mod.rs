@@ -1,0 +1,21 @@
+//! One reconciliation of a MeshInstall, step by step; each step is a file.
+//!
+//! [`dereference`] (read what it names) -> [`validate`] (what it means, or which field is wrong) -> [`build`] (plain
+//! objects) -> [`apply`] -> [`prune`] -> [`status`]; [`finalize`] when it is deleted. [`trust`] is the webhook's
+//! certificate authority, [`mesh_config`] and [`profile`] what a spec starts from.
+
+pub(crate) mod apply;
+pub(crate) mod build;
+pub(crate) mod dereference;
+pub(crate) mod finalize;
+pub(crate) mod mesh;
+mod mesh_config;
+mod pod_trouble;
+mod profile;
+pub(crate) mod prune;
+pub(crate) mod reconcile;
+pub(crate) mod status;
+#[cfg(test)]
+mod tests;
+pub(crate) mod trust;
+pub(crate) mod validate;

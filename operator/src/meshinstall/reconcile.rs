@@ -1,0 +1,312 @@
+//! The shell around the steps: calls them in order, writes status and events, says when to look again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crds::install::condition::{ConditionType, Reason};
+use crds::install::{MeshInstall, MeshInstallStatus};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::core::{DeserializeGuard, error_boundary::InvalidObject};
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Client, Resource, ResourceExt};
+use names::resources;
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::apply::{self, ApplyError, Done, Outcome};
+use super::build::{self, RenderError};
+use super::dereference::{self, dereference};
+use super::finalize::{self, Next};
+use super::prune;
+use super::status::{self, Observed, Verdict};
+use super::trust::WebhookCa;
+use super::validate::{Invalid, RelatedImages, validate};
+use crate::live::Live;
+use crate::metrics::Metrics;
+
+/// How soon a MeshInstall that does not fit beside something else is looked at again: what it collides with is not watched.
+const RECHECK: Duration = Duration::from_secs(10);
+/// How soon a deletion is looked at again should a watch miss an event.
+const DELETION_RECHECK: Duration = Duration::from_secs(5);
+
+/// What a reconciliation works with.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) live: Live,
+    pub(crate) recorder: Recorder,
+    pub(crate) related_images: RelatedImages,
+    pub(crate) metrics: Metrics,
+}
+
+/// Why a reconciliation did not come to its end; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{0}")]
+    Apply(#[from] ApplyError),
+    #[error("{object}: {source}")]
+    Delete { object: String, source: kube::Error },
+    #[error("{doing}: {source}")]
+    Request { doing: &'static str, source: kube::Error },
+    #[error("a rendered object {0}")]
+    Render(#[from] RenderError),
+    #[error("the webhook's certificate authority cannot be made: {0}")]
+    Authority(#[from] rcgen::Error),
+}
+
+fn request(doing: &'static str) -> impl FnOnce(kube::Error) -> Error {
+    move |source| Error::Request { doing, source }
+}
+
+/// One reconciliation.
+pub(crate) async fn reconcile(
+    guarded: Arc<DeserializeGuard<MeshInstall>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let timer = context.metrics.reconciliation();
+    context.live.ready().await;
+    let result = match &guarded.0 {
+        Ok(install) if install.metadata.deletion_timestamp.is_some() => delete(&context, install).await,
+        Ok(install) => bring_about(&context, install).await,
+        Err(invalid) => report_unreadable(&context, invalid).await,
+    };
+    timer.done(result.is_ok());
+    result
+}
+
+/// Makes the cluster what the spec says.
+async fn bring_about(context: &Context, install: &MeshInstall) -> Result<Action, Error> {
+    let now = Timestamp::now();
+    add_finalizer(context, install).await?;
+    if install.status.is_none() {
+        write_status(context, install, status::first_sight(install.metadata.generation, now)).await?;
+    }
+
+    match steps(context, install, now).await {
+        Ok((outcomes, action)) => {
+            report(context, install, &outcomes).await;
+            let observed = Observed::after_apply(&outcomes, context.live.pods_of(&install.name_any()));
+            settle(context, install, &observed, Verdict::applied(outcomes.len()), now).await?;
+            Ok(action)
+        }
+        Err(Stop::Invalid(invalid)) => {
+            let verdict = Verdict::failed(invalid.reason, invalid.to_string());
+            settle(context, install, &as_watched(context, install), verdict, now).await?;
+            let fixable_by_the_spec_alone = matches!(invalid.reason, Reason::InvalidSpec | Reason::UnknownVersion);
+            Ok(if fixable_by_the_spec_alone { Action::await_change() } else { Action::requeue(RECHECK) })
+        }
+        Err(Stop::Failed(error)) => {
+            let reason = match &error {
+                Error::Apply(ApplyError::Foreign { .. }) => Reason::ForeignObject,
+                _ => Reason::ApplyFailed,
+            };
+            let verdict = Verdict::failed(reason, error.to_string());
+            settle(context, install, &as_watched(context, install), verdict, now).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Why the steps stopped.
+enum Stop {
+    Invalid(Invalid),
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// The steps from reading to pruning.
+async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Result<(Vec<Outcome>, Action), Stop> {
+    let Context { client, live, .. } = context;
+    let installs = live.installs();
+    let read = dereference(client, install, &installs).await.map_err(request("what the spec names cannot be read"))?;
+    let mesh = validate(&read, &context.related_images).map_err(Stop::Invalid)?;
+
+    let present = read.webhook_ca.as_ref().and_then(WebhookCa::read);
+    let authority = WebhookCa::keep_or_renew(present, now).map_err(Error::from)?;
+    let name = mesh.webhook_configuration();
+    let admission =
+        live.get(&webhook_configurations(), None, &name).is_some() || live.serves(&mesh.namespace, &mesh.injector());
+    let objects = build::build(&mesh, &authority, admission).map_err(Error::from)?;
+
+    let names: Vec<String> = installs.iter().map(ResourceExt::name_any).collect();
+    let outcomes = apply::apply(client, live, &mesh, objects, &names).await?;
+
+    let owned = live.owned_by(&mesh.name);
+    for gone in prune::superfluous(&owned, outcomes.iter().map(|outcome| &outcome.rendered)) {
+        prune::delete(client, gone).await.map_err(|(object, source)| Error::Delete { object, source })?;
+        let text = format!("Deleted {}: the spec does not ask for it any more.", build::display(&gone.0, &gone.1));
+        event(context, &install.object_ref(&()), EventType::Normal, "Pruned", text).await;
+    }
+    Ok((outcomes, Action::requeue(authority.next_change(now).max(Duration::from_secs(1)))))
+}
+
+fn webhook_configurations() -> kube::api::ApiResource {
+    use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+    kube::api::ApiResource::erase::<MutatingWebhookConfiguration>(&())
+}
+
+fn as_watched(context: &Context, install: &MeshInstall) -> Observed {
+    let name = install.name_any();
+    Observed::from_watches(&context.live.owned_by(&name), context.live.pods_of(&name))
+}
+
+/// Tells of what was put back: somebody has edited it and should know where to do that instead.
+async fn report(context: &Context, install: &MeshInstall, outcomes: &[Outcome]) {
+    context.metrics.written(outcomes.iter().filter(|o| matches!(o.done, Done::Written | Done::Restored)).count());
+    for outcome in outcomes.iter().filter(|outcome| outcome.done == Done::Restored) {
+        let advice = match outcome.rendered.resource.kind.as_str() {
+            "ConfigMap" => "change spec.meshConfig or spec.proxy of the MeshInstall instead",
+            _ => "change the MeshInstall instead, or annotate the object with install.forestay.dev/ignore: \"true\"",
+        };
+        let text = format!("Put {} back: {advice}.", outcome.rendered.display());
+        event(context, &install.object_ref(&()), EventType::Warning, "Restored", text).await;
+    }
+}
+
+/// Writes the status, and an event when Ready has changed.
+async fn settle(
+    context: &Context,
+    install: &MeshInstall,
+    observed: &Observed,
+    reconciled: Verdict,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let previous = install.status.as_ref();
+    let status = status::status(observed, reconciled, install.metadata.generation, previous, now);
+    let before = previous.and_then(|previous| status::find(previous, ConditionType::Ready));
+    let ready = status::find(&status, ConditionType::Ready);
+    let changed = ready.map(|c| (&c.status, &c.reason)) != before.map(|c| (&c.status, &c.reason));
+    if let Some(ready) = ready.filter(|_| changed) {
+        info!(meshinstall = %install.name_any(), generation = install.metadata.generation, reason = %ready.reason, "{}", ready.message);
+        let waiting =
+            [Reason::Progressing, Reason::WaitingForControlPlane, Reason::WaitingForEndpoints, Reason::NotFound];
+        let normal = ready.status != "False" || waiting.iter().any(|reason| reason.as_str() == ready.reason);
+        let kind = if normal { EventType::Normal } else { EventType::Warning };
+        event(context, &install.object_ref(&()), kind, &ready.reason.clone(), ready.message.clone()).await;
+    }
+    write_status(context, install, status).await
+}
+
+/// Writes the status if it says anything new.
+async fn write_status(context: &Context, install: &MeshInstall, status: MeshInstallStatus) -> Result<(), Error> {
+    if install.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    patch_status(context, &install.name_any(), &status).await
+}
+
+async fn patch_status(context: &Context, name: &str, status: &MeshInstallStatus) -> Result<(), Error> {
+    let api: Api<DeserializeGuard<MeshInstall>> = Api::all(context.client.clone());
+    let patch = json!({
+        "apiVersion": MeshInstall::api_version(&()),
+        "kind": MeshInstall::kind(&()),
+        "metadata": {"name": name},
+        "status": status,
+    });
+    let params = PatchParams::apply(resources::OPERATOR).force();
+    match api.patch_status(name, &params, &Patch::Apply(patch)).await {
+        Ok(_) => Ok(()),
+        // It has gone meanwhile.
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
+        Err(source) => Err(request("the status cannot be written")(source)),
+    }
+}
+
+async fn add_finalizer(context: &Context, install: &MeshInstall) -> Result<(), Error> {
+    if install.finalizers().iter().any(|finalizer| finalizer == resources::FINALIZER) {
+        return Ok(());
+    }
+    let mut all = install.finalizers().to_vec();
+    all.push(resources::FINALIZER.to_owned());
+    set_finalizers(context, install, &all).await
+}
+
+/// Sets the finalizers, unless the object has changed since it was read: then the watch brings it again.
+async fn set_finalizers(context: &Context, install: &MeshInstall, finalizers: &[String]) -> Result<(), Error> {
+    let api: Api<DeserializeGuard<MeshInstall>> = Api::all(context.client.clone());
+    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": install.resource_version()}});
+    match api.patch(&install.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
+        Err(source) => Err(request("the finalizer cannot be set")(source)),
+    }
+}
+
+/// Takes the mesh away, one stage a call; the watches bring the next call.
+async fn delete(context: &Context, install: &MeshInstall) -> Result<Action, Error> {
+    let name = install.name_any();
+    if !install.finalizers().iter().any(|finalizer| finalizer == resources::FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    let now = Timestamp::now();
+    let (owned, pods) = (context.live.owned_by(&name), context.live.pods_of(&name));
+    let (progress, action) = match finalize::next(&owned, &pods, now) {
+        Next::Delete { objects, progress } => {
+            for object in objects {
+                prune::delete(&context.client, object)
+                    .await
+                    .map_err(|(object, source)| Error::Delete { object, source })?;
+            }
+            (progress, Action::requeue(DELETION_RECHECK))
+        }
+        Next::Wait { progress, at_most } => (progress, Action::requeue(at_most)),
+        Next::Done => return finish(context, install).await,
+    };
+    let status = status::deleting(&progress, install.metadata.generation, install.status.as_ref(), now);
+    write_status(context, install, status).await?;
+    Ok(action)
+}
+
+/// The last step: the Secret that revisions share goes with the last of them, then the finalizer.
+async fn finish(context: &Context, install: &MeshInstall) -> Result<Action, Error> {
+    let namespace = &install.spec.namespace;
+    let others = dereference::others(install, &context.live.installs());
+    if !others.iter().any(|other| other.namespace == *namespace) {
+        let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+        match secrets.delete(resources::WEBHOOK_CA_SECRET, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(answer)) if answer.code == 404 => {}
+            Err(source) => return Err(request("the webhook's certificate authority cannot be deleted")(source)),
+        }
+    }
+    let text = format!("The mesh is gone. {}.", finalize::kept(namespace));
+    event(context, &install.object_ref(&()), EventType::Normal, "Deleted", text).await;
+    let rest: Vec<String> = install.finalizers().iter().filter(|f| *f != resources::FINALIZER).cloned().collect();
+    set_finalizers(context, install, &rest).await?;
+    info!(meshinstall = %install.name_any(), "deleted");
+    Ok(Action::await_change())
+}
+
+/// An object that does not fit its own type; the schema keeps such out, unless the CRD is of another version.
+async fn report_unreadable(context: &Context, invalid: &InvalidObject) -> Result<Action, Error> {
+    let name = invalid.metadata.name.clone().unwrap_or_default();
+    warn!(meshinstall = %name, error = %invalid.error, "cannot be read");
+    let message =
+        format!("spec: {}; are the CustomResourceDefinitions those of operator {}?", invalid.error, names::VERSION);
+    let status = status::unreadable(&message, invalid.metadata.generation, Timestamp::now());
+    patch_status(context, &name, &status).await?;
+    Ok(Action::await_change())
+}
+
+/// Tells a person who asks `kubectl describe`. An event that cannot be written is not worth failing for.
+async fn event(context: &Context, about: &ObjectReference, type_: EventType, reason: &str, note: String) {
+    // The API takes at most 1 kB.
+    let end = (0..=1000.min(note.len())).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: note.get(..end).map(str::to_owned),
+        action: "Reconcile".into(),
+        secondary: None,
+    };
+    if let Err(error) = context.recorder.publish(&event, about).await {
+        warn!(%error, reason, "event cannot be written");
+    }
+}

@@ -1,0 +1,365 @@
+//! What a person is told: conditions, state and components, computed from what is in the cluster. Pure.
+
+use std::sync::Arc;
+
+use crds::install::condition::{ConditionType, Reason};
+use crds::install::{ComponentStatus, MeshInstallStatus};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use names::labels;
+
+use super::apply::{Done, Outcome};
+use super::mesh::Component;
+use super::pod_trouble::trouble;
+
+/// A condition's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Truth {
+    True,
+    False,
+    Unknown,
+}
+
+impl Truth {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// What a condition says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) truth: Truth,
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}
+
+impl Verdict {
+    fn new(truth: Truth, reason: Reason, message: impl Into<String>) -> Self {
+        Self { truth, reason, message: message.into() }
+    }
+
+    /// Nothing is known yet.
+    pub(crate) fn unknown() -> Self {
+        Self::new(Truth::Unknown, Reason::Reconciling, "The operator has begun to look at it.")
+    }
+
+    /// The spec cannot be honoured, or could not be this time.
+    pub(crate) fn failed(reason: Reason, message: impl Into<String>) -> Self {
+        Self::new(Truth::False, reason, message)
+    }
+
+    /// Every object is there.
+    pub(crate) fn applied(objects: usize) -> Self {
+        Self::new(Truth::True, Reason::Applied, format!("{objects} objects are as the spec says."))
+    }
+}
+
+/// What the parts of the mesh are judged by.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Observed {
+    /// The Deployments of the MeshInstall, each with its component.
+    pub(crate) deployments: Vec<(Component, Deployment)>,
+    /// The pods of those Deployments.
+    pub(crate) pods: Vec<Arc<Pod>>,
+    /// Whether the API server sends pods to the webhook.
+    pub(crate) admission: bool,
+    /// Deployments that wait for the control plane, as `namespace/name`.
+    pub(crate) waiting: Vec<String>,
+    /// Whether the spec asks for gateways; None while it cannot be told.
+    pub(crate) gateways_wanted: Option<bool>,
+}
+
+impl Observed {
+    /// After objects were applied: what the API server answered is newer than what the watches know.
+    pub(crate) fn after_apply(outcomes: &[Outcome], pods: Vec<Arc<Pod>>) -> Self {
+        let of_kind = |kind: &'static str| outcomes.iter().filter(move |o| o.rendered.resource.kind == kind);
+        Self {
+            deployments: of_kind("Deployment")
+                .filter_map(|outcome| {
+                    Some((outcome.rendered.component, parse_deployment(outcome.current.as_deref()?)?))
+                })
+                .collect(),
+            pods,
+            admission: of_kind("MutatingWebhookConfiguration").any(|outcome| outcome.current.is_some()),
+            waiting: of_kind("Deployment")
+                .filter(|outcome| outcome.done == Done::Waiting)
+                .map(|outcome| {
+                    let object = &outcome.rendered.object;
+                    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+                })
+                .collect(),
+            gateways_wanted: Some(of_kind("Deployment").any(|o| o.rendered.component == Component::Gateway)),
+        }
+    }
+
+    /// While nothing could be applied: what the watches know. What ran before goes on running, and is reported on.
+    pub(crate) fn from_watches(owned: &[super::prune::Owned], pods: Vec<Arc<Pod>>) -> Self {
+        let deployments = owned
+            .iter()
+            .filter(|(resource, _)| resource.kind == "Deployment")
+            .filter_map(|(_, object)| {
+                let component = Component::parse(object.labels().get(labels::COMPONENT)?)?;
+                Some((component, parse_deployment(object)?))
+            })
+            .collect();
+        let admission = owned.iter().any(|(resource, _)| resource.kind == "MutatingWebhookConfiguration");
+        Self { deployments, pods, admission, waiting: Vec::new(), gateways_wanted: None }
+    }
+}
+
+/// A Deployment as the watch or the API server gave it.
+fn parse_deployment(object: &DynamicObject) -> Option<Deployment> {
+    let mut object = object.clone();
+    // Objects in a list carry no type of their own.
+    object.types.get_or_insert_with(kube::core::TypeMeta::resource::<Deployment>);
+    object.try_parse().ok()
+}
+
+/// Whether the control plane that these outcomes brought in takes proxies: the gateways wait for it.
+pub(crate) fn control_plane_available(outcomes: &[Outcome]) -> bool {
+    outcomes
+        .iter()
+        .filter(|o| o.rendered.component == Component::ControlPlane && o.rendered.resource.kind == "Deployment")
+        .filter_map(|o| parse_deployment(o.current.as_deref()?))
+        .any(|deployment| rollout(&deployment).complete())
+}
+
+/// How far a Deployment's roll-out is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rollout {
+    wanted: i32,
+    /// Available pods of the newest template.
+    ready: i32,
+    /// The Deployment controller has seen the newest template.
+    observed: bool,
+    /// Pods of an older template that are still there.
+    old: i32,
+}
+
+impl Rollout {
+    fn complete(self) -> bool {
+        self.observed && self.ready >= self.wanted
+    }
+}
+
+fn rollout(deployment: &Deployment) -> Rollout {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let status = deployment.status.clone().unwrap_or_default();
+    let updated = status.updated_replicas.unwrap_or(0);
+    let total = status.replicas.unwrap_or(0);
+    Rollout {
+        wanted,
+        // Not told apart by the API: pods of an older template may be among the available ones.
+        ready: status.available_replicas.unwrap_or(0).min(updated),
+        observed: status.observed_generation >= deployment.metadata.generation,
+        old: total - updated,
+    }
+}
+
+/// Judges one Deployment.
+fn assess(deployment: &Deployment, pods: &[Arc<Pod>]) -> Verdict {
+    let name = format!("{}/{}", deployment.namespace().unwrap_or_default(), deployment.name_any());
+    let rollout = rollout(deployment);
+    if rollout.complete() && rollout.old <= 0 {
+        return Verdict::new(
+            Truth::True,
+            Reason::Available,
+            format!("Deployment {name}: {}/{} pods are available.", rollout.ready, rollout.wanted),
+        );
+    }
+    if let Some((reason, message)) = trouble(deployment, pods) {
+        return Verdict::failed(reason, format!("Deployment {name}: {message}"));
+    }
+    let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let timed_out = conditions
+        .iter()
+        .find(|c| c.type_ == "Progressing" && c.status == "False")
+        .and_then(|condition| condition.message.clone());
+    if let Some(message) = timed_out {
+        return Verdict::failed(Reason::NotReady, format!("Deployment {name}: {message}"));
+    }
+    Verdict::failed(
+        Reason::Progressing,
+        format!("Deployment {name}: {}/{} pods are available.", rollout.ready, rollout.wanted),
+    )
+}
+
+/// Judges one part of the mesh: the worst of its Deployments speaks for it.
+fn component(observed: &Observed, component: Component, what: &str) -> Verdict {
+    let mut verdicts =
+        observed.deployments.iter().filter(|(of, _)| *of == component).map(|(_, d)| assess(d, &observed.pods));
+    let Some(first) = verdicts.next() else {
+        return Verdict::failed(Reason::NotFound, format!("{what} does not exist (yet)."));
+    };
+    let all: Vec<Verdict> = std::iter::once(first).chain(verdicts).collect();
+    let bad: Vec<&Verdict> = all.iter().filter(|verdict| verdict.truth != Truth::True).collect();
+    let speaking = if bad.is_empty() { all.iter().collect() } else { bad };
+    // Trouble goes before mere waiting.
+    let reason = speaking
+        .iter()
+        .map(|verdict| verdict.reason)
+        .find(|reason| *reason != Reason::Progressing)
+        .or_else(|| speaking.first().map(|verdict| verdict.reason))
+        .unwrap_or(Reason::Available);
+    let truth = speaking.first().map_or(Truth::True, |verdict| verdict.truth);
+    let messages: Vec<&str> = speaking.iter().map(|verdict| verdict.message.as_str()).collect();
+    Verdict::new(truth, reason, messages.join(" "))
+}
+
+/// All conditions but Ready, in order.
+fn verdicts(observed: &Observed, reconciled: Verdict) -> [(ConditionType, Verdict); 4] {
+    let control_plane = component(observed, Component::ControlPlane, "The control plane");
+    let mut webhook = component(observed, Component::Webhook, "The webhook");
+    if webhook.truth == Truth::True && !observed.admission {
+        webhook = Verdict::failed(
+            Reason::WaitingForEndpoints,
+            "The webhook's pods are available; admission is switched on as soon as its Service has them as endpoints.",
+        );
+    }
+    let gateways = if let Some(first) = observed.waiting.first() {
+        let message = format!("Deployment {first} waits until the control plane is available.");
+        Verdict::failed(Reason::WaitingForControlPlane, message)
+    } else if observed.gateways_wanted == Some(false) {
+        Verdict::new(Truth::True, Reason::NoGateways, "The spec asks for no gateway.")
+    } else {
+        component(observed, Component::Gateway, "A gateway")
+    };
+    [
+        (ConditionType::Reconciled, reconciled),
+        (ConditionType::ControlPlaneReady, control_plane),
+        (ConditionType::WebhookReady, webhook),
+        (ConditionType::GatewaysReady, gateways),
+    ]
+}
+
+/// The whole status. `previous` gives the times of conditions that have not changed.
+pub(crate) fn status(
+    observed: &Observed,
+    reconciled: Verdict,
+    generation: Option<i64>,
+    previous: Option<&MeshInstallStatus>,
+    now: Timestamp,
+) -> MeshInstallStatus {
+    let parts = verdicts(observed, reconciled);
+    let ready = match parts.iter().find(|(_, verdict)| verdict.truth != Truth::True) {
+        Some((_, verdict)) => verdict.clone(),
+        None => Verdict::new(Truth::True, Reason::Healthy, "Control plane, webhook and gateways are available."),
+    };
+    let state = ready.reason.as_str().to_owned();
+    let all = parts.into_iter().chain([(ConditionType::Ready, ready)]);
+    MeshInstallStatus {
+        observed_generation: generation,
+        state: Some(state),
+        conditions: all.map(|(of, verdict)| condition(of, &verdict, generation, previous, now)).collect(),
+        components: components(observed),
+    }
+}
+
+/// The status at first sight, before anything has been found out: `kubectl wait` must not take silence for an answer.
+pub(crate) fn first_sight(generation: Option<i64>, now: Timestamp) -> MeshInstallStatus {
+    same_for_all(&Verdict::unknown(), generation, None, now)
+}
+
+/// The status while a MeshInstall is being deleted.
+pub(crate) fn deleting(
+    message: &str,
+    generation: Option<i64>,
+    previous: Option<&MeshInstallStatus>,
+    now: Timestamp,
+) -> MeshInstallStatus {
+    let mut status = same_for_all(&Verdict::failed(Reason::Deleting, message), generation, previous, now);
+    status.components = previous.map(|previous| previous.components.clone()).unwrap_or_default();
+    status
+}
+
+/// The status of an object that cannot even be read.
+pub(crate) fn unreadable(error: &str, generation: Option<i64>, now: Timestamp) -> MeshInstallStatus {
+    same_for_all(&Verdict::failed(Reason::InvalidSpec, error), generation, None, now)
+}
+
+fn same_for_all(
+    verdict: &Verdict,
+    generation: Option<i64>,
+    previous: Option<&MeshInstallStatus>,
+    now: Timestamp,
+) -> MeshInstallStatus {
+    MeshInstallStatus {
+        observed_generation: generation,
+        state: Some(verdict.reason.as_str().to_owned()),
+        conditions: ConditionType::ALL
+            .into_iter()
+            .map(|of| condition(of, verdict, generation, previous, now))
+            .collect(),
+        components: Vec::new(),
+    }
+}
+
+fn condition(
+    of: ConditionType,
+    verdict: &Verdict,
+    generation: Option<i64>,
+    previous: Option<&MeshInstallStatus>,
+    now: Timestamp,
+) -> Condition {
+    let before = previous.and_then(|previous| find(previous, of)).filter(|old| old.status == verdict.truth.as_str());
+    // The API stores whole seconds; with fractions a condition would never equal what was written.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    Condition {
+        type_: of.as_str().to_owned(),
+        status: verdict.truth.as_str().to_owned(),
+        reason: verdict.reason.as_str().to_owned(),
+        message: truncated(&verdict.message),
+        observed_generation: generation,
+        last_transition_time: before.map_or(Time(now), |old| old.last_transition_time.clone()),
+    }
+}
+
+/// The schema allows 32,768 characters; a person reads far fewer.
+fn truncated(message: &str) -> String {
+    const MOST: usize = 4096;
+    if message.len() <= MOST {
+        return message.to_owned();
+    }
+    let end = (0..=MOST).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}…", message.get(..end).unwrap_or_default())
+}
+
+/// One condition of a status.
+pub(crate) fn find(status: &MeshInstallStatus, of: ConditionType) -> Option<&Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == of.as_str())
+}
+
+fn components(observed: &Observed) -> Vec<ComponentStatus> {
+    let mut components: Vec<ComponentStatus> = observed
+        .deployments
+        .iter()
+        .map(|(component, deployment)| {
+            let rollout = rollout(deployment);
+            let containers = deployment
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.template.spec.as_ref())
+                .map(|pod| pod.containers.as_slice())
+                .unwrap_or_default();
+            ComponentStatus {
+                component: component.as_str().to_owned(),
+                namespace: deployment.namespace().unwrap_or_default(),
+                name: deployment.name_any(),
+                ready: format!("{}/{}", rollout.ready, rollout.wanted),
+                image: containers.first().and_then(|container| container.image.clone()).unwrap_or_default(),
+            }
+        })
+        .collect();
+    let key = |c: &ComponentStatus| (c.component.clone(), c.namespace.clone(), c.name.clone());
+    components.sort_by_key(key);
+    components
+}

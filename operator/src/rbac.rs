@@ -1,0 +1,210 @@
+//! Who may do what: one table, from which the operator's own manifests and the roles of what it installs are made.
+//!
+//! The API server lets nobody grant what he does not hold, so the operator's ClusterRole is its own needs plus
+//! everything that it grants. Unit tests check that each rendered kind is covered, and that nothing granted is missing.
+
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use names::resources;
+
+/// One row: these verbs on these resources of this group, perhaps only on objects of these names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+    names: &'static [&'static str],
+}
+
+const fn rule(group: &'static str, resources: &'static [&'static str], verbs: &'static [&'static str]) -> Rule {
+    Rule { group, resources, verbs, names: &[] }
+}
+
+const fn named(
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+    names: &'static [&'static str],
+) -> Rule {
+    Rule { group, resources, verbs, names }
+}
+
+const READ: &[&str] = &["get", "list", "watch"];
+const MANAGE: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
+const STATUS: &[&str] = &["get", "update", "patch"];
+
+/// The control plane, everywhere: what a mesh is made of, and the root certificate in every namespace.
+pub(crate) const CONTROL_PLANE_CLUSTER: &[Rule] = &[
+    rule("", &["services", "pods", "namespaces", "nodes"], READ),
+    rule("discovery.k8s.io", &["endpointslices"], READ),
+    rule(
+        "networking.istio.io",
+        &[
+            "virtualservices",
+            "destinationrules",
+            "gateways",
+            "serviceentries",
+            "sidecars",
+            "workloadentries",
+            "workloadgroups",
+            "envoyfilters",
+            "proxyconfigs",
+        ],
+        READ,
+    ),
+    rule(
+        "networking.istio.io",
+        &[
+            "virtualservices/status",
+            "destinationrules/status",
+            "gateways/status",
+            "serviceentries/status",
+            "sidecars/status",
+            "workloadentries/status",
+            "workloadgroups/status",
+            "envoyfilters/status",
+            "proxyconfigs/status",
+        ],
+        STATUS,
+    ),
+    rule("security.istio.io", &["peerauthentications", "requestauthentications", "authorizationpolicies"], READ),
+    rule(
+        "security.istio.io",
+        &["peerauthentications/status", "requestauthentications/status", "authorizationpolicies/status"],
+        STATUS,
+    ),
+    rule("telemetry.istio.io", &["telemetries"], READ),
+    rule("telemetry.istio.io", &["telemetries/status"], STATUS),
+    rule("extensions.istio.io", &["wasmplugins"], READ),
+    rule("extensions.istio.io", &["wasmplugins/status"], STATUS),
+    // `create` cannot be limited to a name.
+    rule("", &["configmaps"], &["create"]),
+    named("", &["configmaps"], &["get", "list", "watch", "update", "patch"], &[resources::ROOT_CERT_CONFIG_MAP]),
+    rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
+    rule("events.k8s.io", &["events"], &["create", "patch"]),
+    rule("", &["events"], &["create", "patch"]),
+];
+
+/// The control plane, in its namespace: settings, the authority's Secrets, the Lease.
+pub(crate) const CONTROL_PLANE_NAMESPACE: &[Rule] = &[
+    rule("", &["configmaps"], READ),
+    rule("", &["secrets"], &["create"]),
+    named(
+        "",
+        &["secrets"],
+        &["get", "list", "watch", "update", "patch"],
+        &[resources::CA_SECRET, resources::PLUGGED_CA_SECRET],
+    ),
+    rule("coordination.k8s.io", &["leases"], &["get", "list", "watch", "create", "update", "patch"]),
+];
+
+/// The webhook, everywhere: the labels of a pod's namespace, and whether every kubelet knows native sidecars.
+pub(crate) const WEBHOOK_CLUSTER: &[Rule] = &[rule("", &["namespaces", "nodes"], READ)];
+
+/// The webhook, in its namespace: settings, and the authority that it mints its certificate from.
+pub(crate) const WEBHOOK_NAMESPACE: &[Rule] =
+    &[rule("", &["configmaps"], READ), named("", &["secrets"], READ, &[resources::WEBHOOK_CA_SECRET])];
+
+/// The operator, for itself.
+const OPERATOR_OWN: &[Rule] = &[
+    rule("install.forestay.dev", &["meshinstalls"], &["get", "list", "watch", "update", "patch"]),
+    rule("install.forestay.dev", &["meshinstalls/status"], STATUS),
+    // So that owner references may block an owner's deletion.
+    rule("install.forestay.dev", &["meshinstalls/finalizers"], &["update"]),
+    rule("", &["namespaces"], &["get", "list", "watch", "create"]),
+    rule("", &["services", "serviceaccounts", "configmaps", "secrets"], MANAGE),
+    rule("apps", &["deployments"], MANAGE),
+    rule("policy", &["poddisruptionbudgets"], MANAGE),
+    rule("rbac.authorization.k8s.io", &["roles", "rolebindings", "clusterroles", "clusterrolebindings"], MANAGE),
+    rule("admissionregistration.k8s.io", &["mutatingwebhookconfigurations"], MANAGE),
+    rule("", &["pods"], READ),
+    rule("discovery.k8s.io", &["endpointslices"], READ),
+    rule("events.k8s.io", &["events"], &["create", "patch"]),
+];
+
+/// The operator, in its namespace: the Lease.
+pub(crate) const OPERATOR_NAMESPACE: &[Rule] =
+    &[rule("coordination.k8s.io", &["leases"], &["get", "create", "update"])];
+
+/// The operator, everywhere: its own needs and everything that it grants.
+pub(crate) fn operator_cluster() -> Vec<PolicyRule> {
+    let all = [OPERATOR_OWN, CONTROL_PLANE_CLUSTER, CONTROL_PLANE_NAMESPACE, WEBHOOK_CLUSTER, WEBHOOK_NAMESPACE];
+    let mut rules: Vec<PolicyRule> = Vec::new();
+    for rule in all.concat() {
+        let already = |resource: &str, verb: &str| rules.iter().any(|known| allows(known, rule, resource, verb));
+        let covered = rule.resources.iter().all(|resource| rule.verbs.iter().all(|verb| already(resource, verb)));
+        if !covered {
+            rules.push(to_policy(rule));
+        }
+    }
+    rules
+}
+
+/// Rows as the API server takes them.
+pub(crate) fn policy(rules: &[Rule]) -> Vec<PolicyRule> {
+    rules.iter().copied().map(to_policy).collect()
+}
+
+fn to_policy(rule: Rule) -> PolicyRule {
+    let strings = |of: &[&str]| -> Vec<String> { of.iter().map(|text| (*text).to_owned()).collect() };
+    PolicyRule {
+        api_groups: Some(vec![rule.group.to_owned()]),
+        resources: Some(strings(rule.resources)),
+        verbs: strings(rule.verbs),
+        resource_names: (!rule.names.is_empty()).then(|| strings(rule.names)),
+        non_resource_urls: None,
+    }
+}
+
+/// Whether `policy` allows `verb` on `resource` of `rule`'s group, on all objects or at least on those that `rule` names.
+fn allows(policy: &PolicyRule, rule: Rule, resource: &str, verb: &str) -> bool {
+    let has = |of: Option<&Vec<String>>, what: &str| of.is_some_and(|all| all.iter().any(|one| one == what));
+    let names_fit = policy.resource_names.as_ref().is_none_or(|names| {
+        !rule.names.is_empty() && rule.names.iter().all(|name| names.iter().any(|known| known == name))
+    });
+    has(policy.api_groups.as_ref(), rule.group)
+        && has(policy.resources.as_ref(), resource)
+        && policy.verbs.iter().any(|known| known == verb)
+        && names_fit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        CONTROL_PLANE_CLUSTER, CONTROL_PLANE_NAMESPACE, MANAGE, Rule, WEBHOOK_CLUSTER, WEBHOOK_NAMESPACE, allows,
+        operator_cluster, rule,
+    };
+    use crate::live;
+
+    fn holds(rule: Rule, resource: &str, verb: &str) -> bool {
+        operator_cluster().iter().any(|policy| allows(policy, rule, resource, verb))
+    }
+
+    #[test]
+    fn the_operator_holds_everything_it_grants() {
+        for granted in [CONTROL_PLANE_CLUSTER, CONTROL_PLANE_NAMESPACE, WEBHOOK_CLUSTER, WEBHOOK_NAMESPACE].concat() {
+            for resource in granted.resources {
+                for verb in granted.verbs {
+                    assert!(holds(granted, resource, verb), "{verb} {resource}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_operator_may_manage_every_kind_it_renders() {
+        for kind in live::managed_kinds() {
+            let group: &'static str = kind.group.clone().leak();
+            for verb in MANAGE {
+                assert!(holds(rule(group, &[], &[]), &kind.plural, verb), "{verb} {}", kind.plural);
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_but_the_operator_reads_secrets_at_large() {
+        for granted in [CONTROL_PLANE_CLUSTER, CONTROL_PLANE_NAMESPACE, WEBHOOK_CLUSTER, WEBHOOK_NAMESPACE].concat() {
+            let reads = granted.resources.contains(&"secrets") && granted.verbs != ["create"];
+            assert!(!reads || !granted.names.is_empty(), "{granted:?}");
+        }
+    }
+}
