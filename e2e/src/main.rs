@@ -28,6 +28,10 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == kube_box::INIT_WORD) {
         return kube_box::init_main(arguments);
     }
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().is_some_and(|first| first == scenarios::HOLD_WORD) {
+        return scenarios::hold(arguments.next());
+    }
     let arguments = Arguments::parse();
     let groups = scenarios::all();
     if arguments.list {

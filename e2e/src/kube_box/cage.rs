@@ -48,8 +48,11 @@ fn network() -> Result<()> {
     if !output.status.success() {
         bail!("set up the links: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    // Per namespace, and off in a new one.
-    fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("switch on net.ipv4.ip_forward")
+    // Per namespace; a new one forwards nothing.
+    for switch in ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/bridge/bridge-nf-call-iptables"] {
+        fs::write(switch, "1").with_context(|| format!("switch on {switch}"))?;
+    }
+    Ok(())
 }
 
 fn mounts(layout: &Layout) -> Result<()> {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::KubeBox;
+use super::layout::Layout;
 
-/// What is asked of the API server, and the file that takes the answer. Names are cut at the first space by nobody.
+/// What is asked of the API server, and the file that takes the answer.
 const QUESTIONS: [(&str, &[&str]); 8] = [
     ("all.txt", &["get", "all,configmaps,serviceaccounts", "-A", "-o", "wide"]),
     ("events.txt", &["get", "events", "-A", "--sort-by=.lastTimestamp"]),
@@ -26,9 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) async fn collect(kube_box: &KubeBox, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("mkdir {}", folder.display()))?;
-    for name in ["log", "podlogs"] {
-        copy_tree(&kube_box.layout.path(name), &folder.join(name))?;
-    }
+    logs(&kube_box.layout, folder)?;
     let status = match kube_box.status() {
         Ok(status) => serde_json::to_string_pretty(&status)?,
         Err(error) => format!("{error:#}"),
@@ -58,6 +57,14 @@ pub(crate) async fn collect(kube_box: &KubeBox, folder: &Path) -> Result<()> {
             .kill_on_drop(true)
             .output();
         save_answer(folder, file, async { Ok(output.await?) }).await?;
+    }
+    Ok(())
+}
+
+/// The parts' and the pods' logs only: all there is of a box that did not come up.
+pub(crate) fn logs(layout: &Layout, folder: &Path) -> Result<()> {
+    for name in ["log", "podlogs"] {
+        copy_tree(&layout.path(name), &folder.join(name))?;
     }
     Ok(())
 }

@@ -53,7 +53,7 @@ impl Charge {
 }
 
 /// The init's main function; `arguments` is what follows [`INIT_WORD`](super::INIT_WORD). Any program that starts boxes
-/// calls this from its `main` before it does anything else.
+/// calls this from its `main` before it does anything else: it builds its own runtime.
 pub fn init_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match try_main(arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! What a box changes on the machine itself, and putting it back.
 //!
-//! The kubelet sets three machine-wide sysctls, and four fixed folders have to exist as mount points. The first box
+//! The kubelet sets three machine-wide sysctls, and three fixed folders have to exist as mount points. The first box
 //! notes what was there; the last one to go restores it.
 
 use std::collections::BTreeMap;
@@ -8,8 +8,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,39 @@ const SYSCTLS: [&str; 3] = ["vm/overcommit_memory", "kernel/panic", "kernel/pani
 
 /// Paths that no setting of containerd, libcni and the kubelet moves; every box mounts a tmpfs of its own over them.
 pub(crate) const FIXED_FOLDERS: [&str; 3] = ["/var/lib/cni", "/var/log/containers", "/var/lib/kubelet"];
+
+/// What the kernel must have, and how it shows.
+const MODULES: [(&str, Sign); 2] = [
+    ("overlay", Sign::FileSystem("overlay")),
+    // Pods share one bridge: without it the answers of a ClusterIP's endpoint bypass the translation of their address.
+    ("br_netfilter", Sign::Path("/proc/sys/net/bridge/bridge-nf-call-iptables")),
+];
+
+#[derive(Clone, Copy)]
+enum Sign {
+    Path(&'static str),
+    FileSystem(&'static str),
+}
+
+/// Sees to it that the kernel can do what a node needs. A module that had to be loaded stays: by then others may use
+/// it.
+pub(crate) fn load_modules() -> Result<()> {
+    for (module, sign) in MODULES {
+        let there = || match sign {
+            Sign::Path(path) => Path::new(path).exists(),
+            Sign::FileSystem(name) => fs::read_to_string("/proc/filesystems")
+                .is_ok_and(|known| known.lines().any(|line| line.trim_start_matches("nodev").trim() == name)),
+        };
+        if !there() {
+            let output = Command::new("modprobe").arg(module).output().context("run `modprobe` (package kmod)")?;
+            if !there() {
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                bail!("the kernel lacks {module}, which pods' networks and images need: {said}");
+            }
+        }
+    }
+    Ok(())
+}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Before {

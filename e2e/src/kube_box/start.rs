@@ -19,10 +19,10 @@ use super::collect::last_lines;
 use super::control::{self, Request};
 use super::init::Charge;
 use super::layout::{DNS_ADDRESS, Layout, NODE_NAME, state_root};
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use super::netns::NetworkNamespace;
 use super::part::{Binaries, Part};
-use super::{INIT_WORD, KubeBox, Options, api, cgroup, config, destroy, dns, pki};
+use super::{INIT_WORD, KubeBox, Options, api, cgroup, collect, config, destroy, dns, pki};
 use crate::progress::Progress;
 use crate::tools::{self, Tools};
 
@@ -51,13 +51,14 @@ pub(crate) async fn start(options: Options) -> Result<KubeBox> {
     let layout = Layout::new(&options.name)?;
     let tools = tools::for_box(&*options.progress)?;
     let phases = Phases { begun: Instant::now(), progress: &*options.progress, done: std::sync::Mutex::default() };
-    let bring_up = async {
-        let mut kube_box = phases.run("files and namespaces", launch(&layout, &tools, options.detached)).await?;
-        ready(&mut kube_box, &tools.base_images, &options.images, &phases).await?;
-        anyhow::Ok(kube_box)
-    };
-    // An error drops the half-started box, which removes it.
-    let mut kube_box = bring_up.await.with_context(|| format!("box {}", options.name))?;
+    let launched = phases.run("files and namespaces", launch(&layout, &tools, options.detached)).await;
+    let mut kube_box = launched.with_context(|| format!("box {}", options.name))?;
+    if let Err(error) = ready(&mut kube_box, &tools.base_images, &options.images, &phases).await {
+        // Dropping the half-started box removes it, so keep what it said.
+        let kept = std::env::temp_dir().join(format!("forestay-box-{}-failed", options.name));
+        collect::logs(&layout, &kept)?;
+        return Err(error.context(format!("box {} (its logs are kept in {})", options.name, kept.display())));
+    }
     kube_box.detached = options.detached;
     kube_box.phases = phases.done.into_inner().unwrap_or_default();
     Ok(kube_box)
@@ -101,6 +102,7 @@ async fn launch(layout: &Layout, tools: &Tools, detached: bool) -> Result<KubeBo
     {
         let machine = Machine::lock(&charge.root)?;
         destroy::remove(layout)?;
+        machine::load_modules()?;
         machine.prepare()?;
         write_files(layout, &charge)?;
     }
@@ -276,8 +278,8 @@ async fn all_ready(kube_box: &KubeBox, base: &Path, images: &[PathBuf], phases: 
 async fn within(kube_box: &KubeBox, parts: &[Part], what: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
     let error = match tokio::time::timeout(DEADLINE, work).await {
         Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => error.context(format!("{what} is not ready")),
-        Err(_) => anyhow!("{what} is not ready after {} s", DEADLINE.as_secs()),
+        Ok(Err(error)) => format!("{what} is not ready: {error:#}"),
+        Err(_) => format!("{what} is not ready after {} s", DEADLINE.as_secs()),
     };
     let status = kube_box.status().unwrap_or_default();
     let mut said = Vec::new();
@@ -289,7 +291,7 @@ async fn within(kube_box: &KubeBox, parts: &[Part], what: &str, work: impl Futur
         let lines = last_lines(&kube_box.layout.log(part.name()), 12);
         said.push(format!("--- {part} ({}):\n{lines}", state.unwrap_or_default()));
     }
-    Err(error.context(format!("\n{}\n", said.join("\n"))))
+    Err(anyhow!("{error}\n{}", said.join("\n")))
 }
 
 /// Waits, by a watch, until the object exists and meets `condition`.

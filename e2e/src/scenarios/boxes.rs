@@ -1,5 +1,6 @@
 //! The box itself: that it is a real cluster, that its parts can die and come back, that two run side by side.
 
+use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,8 +9,9 @@ use forestay_e2e::kube_box::{DEADLINE, KubeBox, NODE_ADDRESS, Options, Part, Par
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::Api;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::footprint::Footprint;
+use super::footprint::{self, Footprint};
 use super::probe;
 use crate::runner::{Group, Scenario};
 
@@ -35,9 +37,11 @@ pub(crate) fn group() -> Group {
             scenario("kubelet-dies", "pods keep serving without it, and new ones run after it is back", |b| {
                 kubelet_dies(b).boxed()
             }),
-            scenario("side-by-side", "a second box has its own objects, and dies half-way without a trace", |b| {
-                side_by_side(b).boxed()
-            }),
+            scenario(
+                "side-by-side",
+                "a second box has its own objects, dies with its holder and is removed without a trace",
+                |b| side_by_side(b).boxed(),
+            ),
         ],
     }
 }
@@ -227,22 +231,54 @@ async fn kubelet_dies(kube_box: &KubeBox) -> Result<()> {
     kube_box.kubectl_ok(&["scale", "deployment/web", "--replicas=1"]).await.map(drop)
 }
 
+/// The first argument with which a scenario runs this program again to start a box, say so and hold it.
+pub(crate) const HOLD_WORD: &str = "hold-box";
+
+/// Starts the box `name` and holds it for as long as this process lives.
+pub(crate) fn hold(name: Option<String>) -> ExitCode {
+    let start = || -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let _held = KubeBox::start(Options::new(name.context("which box?")?)).await?;
+            println!("ready");
+            std::future::pending().await
+        })
+    };
+    if let Err(error) = start() {
+        eprintln!("{HOLD_WORD}: {error:#}");
+    }
+    ExitCode::FAILURE
+}
+
 async fn side_by_side(kube_box: &KubeBox) -> Result<()> {
     let name = "e2e-second";
     let footprint = Footprint::before(name)?;
-    let second = KubeBox::start(Options::new(name)).await?;
-    let [_, _, balancer] = addresses(kube_box).await?;
-    answers(kube_box, &balancer).await?;
+    let mut holder = tokio::process::Command::new(std::env::current_exe()?)
+        .args([HOLD_WORD, name])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut says = BufReader::new(holder.stdout.take().context("no standard output")?).lines();
+    ensure!(says.next_line().await?.as_deref() == Some("ready"), "the second box does not start");
+    let second = KubeBox::attach(name).await?.context("cannot attach to the second box")?;
+
     let there = second.kubectl(&["get", "deployment/web"]).await?;
     ensure!(!there.status.success(), "the second box has the first one's Deployment");
-    ensure!(KubeBox::attach(name).await?.is_some_and(|same| same.init() == second.init()), "cannot attach to it");
+    let [_, _, balancer] = addresses(kube_box).await?;
+    answers(kube_box, &balancer).await?;
 
-    // Half-dead: its init is gone, its folder and control groups are not.
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(second.init()), nix::sys::signal::Signal::SIGKILL)?;
-    ensure!(second.layout().folder().exists(), "the folder went with the init");
+    // Whoever holds a box that is not detached takes it along, however suddenly he goes.
+    holder.kill().await?;
+    kube_box
+        .eventually("the end of the second box's processes", DEADLINE, || async {
+            ensure!(footprint::processes_in(second.network())?.is_empty(), "there are some");
+            Ok(())
+        })
+        .await?;
+    // It is half-dead now: nobody was left to remove its folder and control groups.
+    ensure!(second.layout().folder().exists(), "the folder went too");
     KubeBox::destroy(name)?;
-    let network = second.network().clone();
-    footprint.check_gone(&network)?;
+    footprint.check_gone(second.network())?;
     ensure!(KubeBox::attach(name).await?.is_none(), "something to attach to is left");
     answers(kube_box, &balancer).await
 }

@@ -56,7 +56,8 @@ impl Footprint {
     }
 }
 
-fn processes_in(network: &NetworkNamespace) -> Result<Vec<String>> {
+/// The processes in `network`.
+pub(crate) fn processes_in(network: &NetworkNamespace) -> Result<Vec<String>> {
     let wanted = network.inode()?;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("read /proc")?.flatten() {

@@ -6,6 +6,8 @@ mod probe;
 
 use crate::runner::Group;
 
+pub(crate) use boxes::{HOLD_WORD, hold};
+
 /// The table of all scenarios.
 pub(crate) fn all() -> Vec<Group> {
     vec![boxes::group()]
