@@ -8,9 +8,10 @@ mod bookinfo;
 mod cluster;
 mod mesh;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
+use names::resources::{INGRESS_GATEWAY, MESH_NAMESPACE};
 
 use self::cluster::{Boxed, Cluster, Existing};
 use crate::{images, show::Show, workspace::Workspace};
@@ -52,18 +53,16 @@ fn boxed(workspace: &Workspace, show: &Arc<Show>) -> Result<()> {
     e2e::tools::for_box(&**show)?;
     let archives = images::build(workspace, show)?;
     let cluster = Boxed::start(&archives, show)?;
-    let shown = on(&Cluster::Boxed(&cluster), workspace, show, None);
-    if let Err(error) = shown {
+    let address = on(&Cluster::Boxed(&cluster), workspace, show, None).or_else(|error| {
         let folder = workspace.logs("demo")?;
         cluster.collect(&folder);
-        return Err(error.context(format!(
+        Err(error.context(format!(
             "the demo failed; logs and states are in {}, the cluster still runs: {} get pods -A",
             folder.display(),
             cluster.kubectl_script().display()
-        )));
-    }
-
-    let url = cluster.forward(bookinfo::entrance(&Cluster::Boxed(&cluster))?)?;
+        )))
+    })?;
+    let url = cluster.forward(address)?;
     println!("  page        {url}/productpage");
     println!("  kubectl     {} get pods", cluster.kubectl_script().display());
     println!(
@@ -83,24 +82,38 @@ fn existing(arguments: &Arguments, workspace: &Workspace, show: &Show) -> Result
         bail!("not without your yes; nothing was changed");
     }
     let cluster = Cluster::Existing(&cluster);
+    // The namespace is the mark of the demo: without it, whatever mesh is there is somebody's.
+    let ours =
+        !cluster.kubectl(&["get", "namespace", cluster.namespace(), "--ignore-not-found", "-o", "name"])?.is_empty();
     if arguments.down {
-        show.step("remove Bookinfo", || bookinfo::remove(&cluster))?;
-        return show.step("remove the mesh", || mesh::remove(&cluster, workspace));
+        if !ours {
+            bail!("there is no namespace {}, so there is no demo to remove", cluster.namespace());
+        }
+        show.step("remove the mesh", || mesh::remove(&cluster, workspace))?;
+        return show.step("remove Bookinfo", || bookinfo::remove(&cluster));
     }
-    if mesh::exists(workspace) && arguments.registry.is_none() {
-        bail!("--existing needs --registry HUB: push the images of `cargo xtask images` there first");
+    if mesh::exists(workspace) {
+        if arguments.registry.is_none() {
+            bail!("--existing needs --registry HUB: push the images of `cargo xtask images` there first");
+        }
+        if !ours && mesh::installed(&cluster) {
+            bail!("a MeshInstall is there already, and the demo touches nothing of others'");
+        }
     }
-    on(&cluster, workspace, show, arguments.registry.as_deref())?;
-    println!(
-        "  page        kubectl -n {} port-forward service/productpage 9080, then http://localhost:9080/productpage",
-        cluster.namespace()
-    );
+    // Before anything else, so that it can be told later that the rest is the demo's.
+    if !ours {
+        cluster.kubectl(&["create", "namespace", cluster.namespace()])?;
+    }
+    let address = on(&cluster, workspace, show, arguments.registry.as_deref())?;
+    let (namespace, service) = entrance(&cluster, workspace);
+    println!("  page        http://localhost:9080/productpage, while this runs:");
+    println!("              kubectl -n {namespace} port-forward service/{service} 9080:{}", address.port());
     println!("  remove it   cargo xtask demo --existing --down");
     Ok(())
 }
 
-/// The steps, on any cluster; prints the page's title at the end.
-fn on(cluster: &Cluster<'_>, workspace: &Workspace, show: &Show, registry: Option<&str>) -> Result<()> {
+/// The steps, on any cluster. Prints the page's title at the end, and gives the page's address in the cluster.
+fn on(cluster: &Cluster<'_>, workspace: &Workspace, show: &Show, registry: Option<&str>) -> Result<SocketAddr> {
     let with_mesh = mesh::exists(workspace);
     if with_mesh {
         for (name, step) in mesh::STEPS {
@@ -110,12 +123,23 @@ fn on(cluster: &Cluster<'_>, workspace: &Workspace, show: &Show, registry: Optio
     for (name, step) in bookinfo::STEPS {
         show.step(name, || step(cluster, workspace))?;
     }
-    let title = show.step("fetch /productpage", || bookinfo::title(cluster))?;
+    let address = if with_mesh {
+        show.step("open the gateway", || mesh::open_gateway(cluster, workspace))?
+    } else {
+        bookinfo::service(cluster)?
+    };
+    let (namespace, service) = entrance(cluster, workspace);
+    let title = show.step("fetch /productpage", || bookinfo::title(cluster, namespace, service, address))?;
     println!("\n{title}\n");
     if !with_mesh {
         println!("{NO_MESH}\n");
     }
-    Ok(())
+    Ok(address)
+}
+
+/// The namespace and the name of the Service that leads to the page.
+fn entrance(cluster: &Cluster<'_>, workspace: &Workspace) -> (&'static str, &'static str) {
+    if mesh::exists(workspace) { (MESH_NAMESPACE, INGRESS_GATEWAY) } else { (cluster.namespace(), bookinfo::SERVICE) }
 }
 
 /// Whether this tree has a mesh to show.

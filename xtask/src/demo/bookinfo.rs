@@ -12,6 +12,9 @@ const UPSTREAM: &str = "bookinfo/platform/kube/bookinfo.yaml";
 /// Our own, for where upstream's is not at hand.
 const OWN: &str = "config/samples/bookinfo.yaml";
 
+/// The Service of the page.
+pub(super) const SERVICE: &str = "productpage";
+
 type Step = fn(&Cluster<'_>, &Workspace) -> Result<()>;
 
 pub(super) const STEPS: [(&str, Step); 2] = [("apply Bookinfo", apply), ("wait for Bookinfo's pods", wait)];
@@ -19,10 +22,6 @@ pub(super) const STEPS: [(&str, Step); 2] = [("apply Bookinfo", apply), ("wait f
 fn apply(cluster: &Cluster<'_>, workspace: &Workspace) -> Result<()> {
     let upstream = workspace.samples().join(UPSTREAM);
     let file = if upstream.exists() { upstream } else { workspace.root.join(OWN) };
-    if let Cluster::Existing(_) = cluster {
-        // `create` fails when it is there already, and that is fine.
-        let _ = cluster.kubectl(&["create", "namespace", cluster.namespace()]);
-    }
     cluster.apply(cluster.namespace(), &file)
 }
 
@@ -33,18 +32,17 @@ fn wait(cluster: &Cluster<'_>, _workspace: &Workspace) -> Result<()> {
         .map(drop)
 }
 
-/// Where clients find the page.
-pub(super) fn entrance(cluster: &Cluster<'_>) -> Result<SocketAddr> {
+/// Where clients find the page without a gateway.
+pub(super) fn service(cluster: &Cluster<'_>) -> Result<SocketAddr> {
     let path = "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}";
-    let address = cluster.kubectl(&["-n", cluster.namespace(), "get", "service", "productpage", "-o", path])?;
-    address.parse().with_context(|| format!("Service productpage has the address {address:?}"))
+    let address = cluster.kubectl(&["-n", cluster.namespace(), "get", "service", SERVICE, "-o", path])?;
+    address.parse().with_context(|| format!("Service {SERVICE} has the address {address:?}"))
 }
 
-/// The title of the page.
-pub(super) fn title(cluster: &Cluster<'_>) -> Result<String> {
-    let address = entrance(cluster)?;
-    // A Service is there a moment before kube-proxy leads to it.
-    let page = eventually(|| cluster.get(cluster.namespace(), "productpage", address, "/productpage"))?;
+/// The title of the page that the Service `namespace/service` gives at `address`.
+pub(super) fn title(cluster: &Cluster<'_>, namespace: &str, service: &str, address: SocketAddr) -> Result<String> {
+    // A Service is there a moment before anything leads to it.
+    let page = eventually(|| cluster.get(namespace, service, address, "/productpage"))?;
     title_of(&page).map(str::to_owned).with_context(|| format!("the page at {address} has no title: {page}"))
 }
 

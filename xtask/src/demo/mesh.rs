@@ -1,43 +1,55 @@
-//! The mesh's steps: definitions, operator, a MeshInstall.
+//! The mesh's steps: definitions and operator, a MeshInstall, the namespace; and the gateway that leads to the page.
+
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
+use names::resources::{INGRESS_GATEWAY, MESH_NAMESPACE, OPERATOR, OPERATOR_NAMESPACE};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, eventually};
 use crate::workspace::Workspace;
 
-/// Applied in this order.
-const DEFINITIONS: &str = "config/crd";
-const OPERATOR: &str = "config/operator";
+/// Everything that a cluster needs before a MeshInstall: definitions, operator, and what the operator may do.
+const OPERATOR_AND_DEFINITIONS: &str = "config/install.yaml";
 const INSTALL: &str = "config/samples/meshinstall.yaml";
-const OPERATOR_NAMESPACE: &str = "forestay-system";
+/// Upstream's Gateway and VirtualService below the folder of samples.
+const UPSTREAM_GATEWAY: &str = "bookinfo/networking/bookinfo-gateway.yaml";
+/// Our own, for where upstream's are not at hand.
+const OWN_GATEWAY: &str = "config/samples/bookinfo-gateway.yaml";
 
 type Step = fn(&Cluster<'_>, &Workspace, Option<&str>) -> Result<()>;
 
+/// Before Bookinfo.
 pub(super) const STEPS: [(&str, Step); 4] = [
-    ("apply the definitions", definitions),
-    ("apply the operator", operator),
-    ("apply a MeshInstall", install),
+    ("apply the definitions and the operator", operator),
+    ("wait for the operator", operator_runs),
+    ("apply a MeshInstall and wait until it is Ready", install),
     ("opt the namespace in", opt_in),
 ];
 
-/// Whether this tree has a mesh to install.
+/// Whether this tree has a mesh to install; asked after its programs were built.
 pub(super) fn exists(workspace: &Workspace) -> bool {
-    workspace.root.join(OPERATOR).is_dir()
+    workspace.root.join(OPERATOR_AND_DEFINITIONS).exists() && workspace.binaries().join("forestay-proxy").exists()
 }
 
-fn definitions(cluster: &Cluster<'_>, workspace: &Workspace, _registry: Option<&str>) -> Result<()> {
-    cluster.apply("default", &workspace.root.join(DEFINITIONS))?;
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd/meshinstalls.install.forestay.dev"]).map(drop)
+/// Whether somebody has installed a mesh.
+pub(super) fn installed(cluster: &Cluster<'_>) -> bool {
+    // Where the kind is unknown, kubectl fails, and there is none.
+    cluster.kubectl(&["get", "meshinstalls", "-o", "name"]).is_ok_and(|names| !names.trim().is_empty())
 }
 
 fn operator(cluster: &Cluster<'_>, workspace: &Workspace, registry: Option<&str>) -> Result<()> {
-    cluster.apply("default", &workspace.root.join(OPERATOR))?;
-    let operator = "deployment/forestay-operator";
+    cluster.apply("default", &workspace.root.join(OPERATOR_AND_DEFINITIONS))?;
     if let Some(hub) = registry {
         let image = names::images::reference(hub, names::images::FORESTAY, names::VERSION);
-        cluster.kubectl(&["-n", OPERATOR_NAMESPACE, "set", "image", operator, &format!("*={image}")])?;
+        let (operator, image) = (format!("deployment/{OPERATOR}"), format!("*={image}"));
+        cluster.kubectl(&["-n", OPERATOR_NAMESPACE, "set", "image", &operator, &image])?;
     }
-    cluster.kubectl(&["-n", OPERATOR_NAMESPACE, "rollout", "status", operator, "--timeout=120s"]).map(drop)
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd/meshinstalls.install.forestay.dev"]).map(drop)
+}
+
+fn operator_runs(cluster: &Cluster<'_>, _workspace: &Workspace, _registry: Option<&str>) -> Result<()> {
+    let operator = format!("deployment/{OPERATOR}");
+    cluster.kubectl(&["-n", OPERATOR_NAMESPACE, "rollout", "status", &operator, "--timeout=120s"]).map(drop)
 }
 
 fn install(cluster: &Cluster<'_>, workspace: &Workspace, registry: Option<&str>) -> Result<()> {
@@ -54,11 +66,26 @@ fn install(cluster: &Cluster<'_>, workspace: &Workspace, registry: Option<&str>)
 
 fn opt_in(cluster: &Cluster<'_>, _workspace: &Workspace, _registry: Option<&str>) -> Result<()> {
     let namespace = cluster.namespace();
-    if let Cluster::Existing(_) = cluster {
-        // `create` fails when it is there already, and that is fine.
-        let _ = cluster.kubectl(&["create", "namespace", namespace]);
-    }
     cluster.kubectl(&["label", "namespace", namespace, "istio-injection=enabled", "--overwrite"]).map(drop)
+}
+
+/// Leads the gateway to Bookinfo, and gives the address where clients outside the cluster find it.
+pub(super) fn open_gateway(cluster: &Cluster<'_>, workspace: &Workspace) -> Result<SocketAddr> {
+    let upstream = workspace.samples().join(UPSTREAM_GATEWAY);
+    let file = if upstream.exists() { upstream } else { workspace.root.join(OWN_GATEWAY) };
+    cluster.apply(cluster.namespace(), &file)?;
+    gateway(cluster)
+}
+
+/// The gateway's address for plain HTTP.
+pub(super) fn gateway(cluster: &Cluster<'_>) -> Result<SocketAddr> {
+    let path = r#"jsonpath={.status.loadBalancer.ingress[0].ip}:{.spec.ports[?(@.name=="http2")].port}"#;
+    eventually(|| {
+        let address = cluster.kubectl(&["-n", MESH_NAMESPACE, "get", "service", INGRESS_GATEWAY, "-o", path])?;
+        address
+            .parse()
+            .with_context(|| format!("Service {MESH_NAMESPACE}/{INGRESS_GATEWAY} has the address {address:?}"))
+    })
 }
 
 /// Removes the mesh from a cluster that goes on without it. The definitions stay, as someone may have objects of them.
@@ -67,6 +94,9 @@ pub(super) fn remove(cluster: &Cluster<'_>, workspace: &Workspace) -> Result<()>
         return Ok(());
     }
     cluster.kubectl(&["delete", "meshinstall", "default", "--ignore-not-found", "--timeout=120s"])?;
-    let operator = workspace.root.join(OPERATOR).display().to_string();
-    cluster.kubectl(&["delete", "-f", &operator, "--ignore-not-found"]).map(drop)
+    cluster.kubectl(&["delete", "namespace", OPERATOR_NAMESPACE, "--ignore-not-found"])?;
+    for kind in ["clusterrole", "clusterrolebinding"] {
+        cluster.kubectl(&["delete", kind, OPERATOR, "--ignore-not-found"])?;
+    }
+    Ok(())
 }
