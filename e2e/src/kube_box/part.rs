@@ -16,10 +16,10 @@ pub enum Part {
     Containerd,
     /// The API server.
     KubeApiserver,
-    /// Service addresses, by nftables.
-    KubeProxy,
     /// The node agent.
     Kubelet,
+    /// Service addresses, by nftables.
+    KubeProxy,
     /// Every built-in controller.
     KubeControllerManager,
     /// The scheduler.
@@ -32,8 +32,8 @@ impl Part {
         Part::Etcd,
         Part::Containerd,
         Part::KubeApiserver,
-        Part::KubeProxy,
         Part::Kubelet,
+        Part::KubeProxy,
         Part::KubeControllerManager,
         Part::KubeScheduler,
     ];
@@ -53,9 +53,10 @@ impl Part {
 
     /// Whether the part is held back until `/readyz` says ok. Before that the controller manager exits ("configmaps
     /// extension-apiserver-authentication is forbidden": RBAC is not filled in yet) and the scheduler logs refusals.
-    /// The others retry until they find each other.
+    /// kube-proxy would survive, but is refused the nodes at first and then backs off for up to four seconds, while
+    /// CoreDNS and whoever needs it wait for its rules. The others retry until they find each other.
     pub(crate) fn waits_for_api_server(self) -> bool {
-        matches!(self, Part::KubeControllerManager | Part::KubeScheduler)
+        matches!(self, Part::KubeProxy | Part::KubeControllerManager | Part::KubeScheduler)
     }
 }
 
