@@ -1,0 +1,113 @@
+//! Port 15020 (probes, merged metrics, the pod's end), 15021 (health) and 15090 (the proxy's own metrics).
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+
+use super::{
+    app_metrics::{self, Application, Failures},
+    lifecycle::{Lifecycle, Phase},
+    probes::Probes,
+    readiness::Readiness,
+    serve::{self, Answer, text, with_type},
+};
+use crate::admin::Metrics;
+
+/// What probes and scrapers ask about.
+#[derive(Clone)]
+pub struct Status {
+    /// Whether the pod may get traffic.
+    pub readiness: Arc<Readiness>,
+    /// The end of the pod.
+    pub lifecycle: Arc<Lifecycle>,
+    /// The application's probes.
+    pub probes: Probes,
+    /// The application's metrics.
+    pub application: Option<Application>,
+    /// The agent's own metrics.
+    pub agent_metrics: Metrics,
+    /// The proxy's metrics.
+    pub metrics: Metrics,
+    /// Scrapes that failed.
+    pub failures: Arc<Failures>,
+}
+
+impl Status {
+    /// Serves the status port.
+    pub async fn serve_status(self, listener: TcpListener) {
+        serve::serve(listener, move |request, peer| {
+            let status = self.clone();
+            async move { status.answer(request, peer).await }
+        })
+        .await;
+    }
+
+    /// Serves the health port, for kubelets and load balancers.
+    pub async fn serve_health(self, listener: TcpListener) {
+        serve::serve(listener, move |request, _| {
+            let answer = match request.uri().path() {
+                "/healthz/ready" => self.ready(),
+                _ => not_found(),
+            };
+            std::future::ready(answer)
+        })
+        .await;
+    }
+
+    /// Serves the proxy's own metrics.
+    pub async fn serve_metrics(self, listener: TcpListener) {
+        serve::serve(listener, move |request, _| {
+            let answer = match request.uri().path() {
+                "/stats/prometheus" => with_type(StatusCode::OK, app_metrics::TEXT, (self.metrics)()),
+                _ => not_found(),
+            };
+            std::future::ready(answer)
+        })
+        .await;
+    }
+
+    async fn answer(self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        let (asked, _) = request.into_parts();
+        match asked.uri.path() {
+            "/healthz/ready" => self.ready(),
+            "/stats/prometheus" | "/metrics" => {
+                let own = format!("{}{}", (self.agent_metrics)(), (self.metrics)());
+                app_metrics::merge(own, self.application.as_ref(), &asked.headers, &self.failures).await
+            }
+            "/quitquitquit" => self.end(&asked.method, peer, Phase::Quitting),
+            "/drain" => self.end(&asked.method, peer, Phase::Draining),
+            path if path.starts_with("/app-health/") || path.starts_with("/app-lifecycle/") => {
+                self.probes.answer(&asked).await.unwrap_or_else(not_found)
+            }
+            _ => not_found(),
+        }
+    }
+
+    fn ready(&self) -> Answer {
+        match self.readiness.check() {
+            Ok(()) => text(StatusCode::OK, ""),
+            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+        }
+    }
+
+    /// Ends the proxy's service. Only the pod itself may ask, and only on purpose.
+    fn end(&self, method: &Method, peer: SocketAddr, phase: Phase) -> Answer {
+        if !peer.ip().to_canonical().is_loopback() {
+            return text(StatusCode::FORBIDDEN, "only from inside the pod\n");
+        }
+        if method != Method::POST {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "must be a POST\n");
+        }
+        if phase >= Phase::Draining {
+            self.readiness.draining();
+        }
+        self.lifecycle.advance(phase);
+        text(StatusCode::OK, "OK\n")
+    }
+}
+
+fn not_found() -> Answer {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
