@@ -106,7 +106,8 @@ pub(crate) async fn run(
 /// One round; whether we hold the lease after it.
 async fn attempt(leases: &Api<Lease>, me: &str, seen: &mut Option<(String, Instant)>) -> kube::Result<bool> {
     let Some(lease) = leases.get_opt(LEASE).await? else {
-        let lease = Lease { metadata: ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() }, spec: None };
+        let lease =
+            Lease { metadata: ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() }, spec: None };
         return won(leases.create(&PostParams::default(), &held(&lease, me, Timestamp::now())).await);
     };
     let version = lease.metadata.resource_version.clone().unwrap_or_default();
@@ -117,9 +118,7 @@ async fn attempt(leases: &Api<Lease>, me: &str, seen: &mut Option<(String, Insta
     match step(lease.spec.as_ref(), me, since.elapsed()) {
         Step::Wait => Ok(false),
         // The lease still carries its resourceVersion: whoever writes second loses.
-        Step::Hold => {
-            won(leases.replace(LEASE, &PostParams::default(), &held(&lease, me, Timestamp::now())).await)
-        }
+        Step::Hold => won(leases.replace(LEASE, &PostParams::default(), &held(&lease, me, Timestamp::now())).await),
     }
 }
 

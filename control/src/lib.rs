@@ -6,7 +6,14 @@
 //! * [`serve`]: the discovery service, the certificate service, `/ready`, `/metrics`, `/debug`
 //! * [`ca`]: the certificate authority
 //! * [`leader`]: which of the replicas may write
+//! * [`metrics`]: what is measured
 
 mod ca;
 mod leader;
+mod metrics;
 mod push;
+mod run;
+mod serve;
+mod watch;
+
+pub use run::{Args, Running, run, start};

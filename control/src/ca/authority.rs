@@ -360,7 +360,7 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     fn now() -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+        UNIX_EPOCH + Duration::from_hours(500_000)
     }
 
     fn authority() -> Authority {
@@ -494,8 +494,7 @@ mod tests {
     #[test]
     fn a_plugged_in_intermediate_stands_between_leaf_and_root() {
         let root = Material::self_signed("example.org", now()).unwrap();
-        let root_issuer =
-            Issuer::from_ca_cert_pem(&root.ca_cert, KeyPair::from_pem(&root.ca_key).unwrap()).unwrap();
+        let root_issuer = Issuer::from_ca_cert_pem(&root.ca_cert, KeyPair::from_pem(&root.ca_key).unwrap()).unwrap();
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();

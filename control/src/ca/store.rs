@@ -18,6 +18,7 @@ use kube::{Api, Client, ResourceExt as _};
 use names::resources::{CA_SECRET, PLUGGED_CA_SECRET};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use translate::model::mesh::Mesh;
 
 use super::{Authority, Material, rotation};
 
@@ -57,7 +58,7 @@ pub(crate) fn from_folder(folder: Option<&Path>, trust_domain: &str, now: System
 pub(crate) struct Store {
     secrets: Api<Secret>,
     namespace: String,
-    trust_domain: String,
+    mesh: watch::Receiver<Arc<Mesh>>,
     current: watch::Sender<Option<Arc<Authority>>>,
     /// What is in use, so that a Secret that somebody deleted comes back with the root that the mesh trusts.
     material: Option<Material>,
@@ -77,18 +78,23 @@ impl Store {
     pub(crate) fn new(
         client: Client,
         namespace: &str,
-        trust_domain: &str,
+        mesh: watch::Receiver<Arc<Mesh>>,
         current: watch::Sender<Option<Arc<Authority>>>,
         leader: watch::Receiver<bool>,
     ) -> Self {
         Self {
             secrets: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
-            trust_domain: trust_domain.to_owned(),
+            mesh,
             current,
             material: None,
             leader,
         }
+    }
+
+    /// The organisation in a self-signed root.
+    fn trust_domain(&self) -> String {
+        self.mesh.borrow().config.trust_domain.clone()
     }
 
     pub(crate) async fn run(mut self, stop: CancellationToken) {
@@ -170,7 +176,7 @@ impl Store {
         let now = SystemTime::now();
         let material = match &self.material {
             Some(material) => Ok(material.clone()),
-            None => Material::self_signed(&self.trust_domain, now),
+            None => Material::self_signed(&self.trust_domain(), now),
         };
         let material = match material {
             Ok(material) => material,
@@ -206,7 +212,7 @@ impl Store {
         if material.ca_cert.trim() != material.root_cert.trim() {
             return;
         }
-        let renewed = match material.renewed(&self.trust_domain, now) {
+        let renewed = match material.renewed(&self.trust_domain(), now) {
             Ok(renewed) => renewed,
             Err(error) => {
                 tracing::error!(%error, "the self-signed root could not be renewed");
@@ -248,7 +254,11 @@ fn material(secret: &Secret) -> Material {
         ca_key: text(Material::CA_KEY),
         cert_chain: text(Material::CERT_CHAIN),
         // Istio leaves the root out of the Secret of a self-signed authority: the certificate is its own root.
-        root_cert: if root_cert.trim().is_empty() && secret.name_any() == CA_SECRET { ca_cert.clone() } else { root_cert },
+        root_cert: if root_cert.trim().is_empty() && secret.name_any() == CA_SECRET {
+            ca_cert.clone()
+        } else {
+            root_cert
+        },
         ca_cert,
     }
 }

@@ -86,14 +86,26 @@ mod tests {
     fn only_a_service_account_token_for_our_audience_is_an_identity() {
         let account = "system:serviceaccount:default:bookinfo-reviews";
         let rows = [
-            ("accepted", status(true, &["istio-ca"], account), Ok("spiffe://cluster.local/ns/default/sa/bookinfo-reviews")),
-            ("one of several", status(true, &["x", "istio-ca"], account), Ok("spiffe://cluster.local/ns/default/sa/bookinfo-reviews")),
+            (
+                "accepted",
+                status(true, &["istio-ca"], account),
+                Ok("spiffe://cluster.local/ns/default/sa/bookinfo-reviews"),
+            ),
+            (
+                "one of several",
+                status(true, &["x", "istio-ca"], account),
+                Ok("spiffe://cluster.local/ns/default/sa/bookinfo-reviews"),
+            ),
             ("refused", status(false, &["istio-ca"], account), Err("does not accept")),
             ("for the API server", status(true, &["https://kubernetes.default.svc"], account), Err("not for audience")),
             ("no audience", status(true, &[], account), Err("not for audience")),
             ("a person", status(true, &["istio-ca"], "kubernetes-admin"), Err("not a service account")),
             ("no name", status(true, &["istio-ca"], "system:serviceaccount:default:"), Err("not a service account")),
-            ("too many parts", status(true, &["istio-ca"], "system:serviceaccount:a:b:c"), Err("not a service account")),
+            (
+                "too many parts",
+                status(true, &["istio-ca"], "system:serviceaccount:a:b:c"),
+                Err("not a service account"),
+            ),
             ("nothing", TokenReviewStatus::default(), Err("does not accept")),
         ];
         for (name, status, expected) in rows {

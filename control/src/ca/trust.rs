@@ -169,7 +169,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     fn namespace(name: &str, terminating: bool) -> PartialObjectMeta<Namespace> {
-        let deletion_timestamp = terminating.then(|| Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+        let deletion_timestamp = terminating.then_some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
         PartialObjectMeta {
             metadata: ObjectMeta { name: Some(name.to_owned()), deletion_timestamp, ..ObjectMeta::default() },
             ..PartialObjectMeta::default()

@@ -71,12 +71,11 @@ impl Queue {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(due) => return Some(self.release()),
-                lane = self.changes.recv() => match lane {
-                    Some(lane) => self.note(lane),
-                    None => {
-                        tokio::time::sleep_until(due).await;
-                        return Some(self.release());
-                    }
+                lane = self.changes.recv() => if let Some(lane) = lane {
+                    self.note(lane);
+                } else {
+                    tokio::time::sleep_until(due).await;
+                    return Some(self.release());
                 },
             }
         }

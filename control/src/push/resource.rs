@@ -1,12 +1,17 @@
 //! A resource, encoded once and shared by every proxy that it goes to; and sets of them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use translate::Resource as Content;
+use xds::provenance::Provenance;
 use xds::type_url;
 use xds::types::google::Any;
 use xds::version::Version;
+
+use super::subscriber::Protocol;
 
 /// The kinds of resources, in the order in which additions reach a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,8 +25,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// What is named comes before what names it.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Cluster, Self::Endpoints, Self::Listener, Self::Routes, Self::VirtualHost];
+    pub(crate) const ALL: [Self; 5] = [Self::Cluster, Self::Endpoints, Self::Listener, Self::Routes, Self::VirtualHost];
 
     /// The order of removals: what names something goes before what it names, so that no moment has a dangling name.
     pub(crate) const REMOVAL: [Self; 5] =
@@ -53,44 +57,24 @@ impl Kind {
     }
 }
 
-/// The fields of `envoy.service.discovery.v3.Resource` and of the responses that we write by hand.
-const RESOURCE_VERSION: u32 = 1;
-const RESOURCE_ANY: u32 = 2;
-const RESOURCE_NAME: u32 = 3;
-/// `resources` in both responses, `Resource`s in the delta one and `Any`s in the state of the world.
-pub(crate) const RESPONSE_RESOURCES: u32 = 2;
+/// The fields of `envoy.service.discovery.v3.Resource`.
+mod field {
+    pub(super) const VERSION: u32 = 1;
+    pub(super) const RESOURCE: u32 = 2;
+    pub(super) const NAME: u32 = 3;
+    /// `resources` in both responses: `Resource`s in the delta one, `Any`s in the state of the world.
+    pub(super) const RESOURCES: u32 = 2;
+}
 
-/// One resource as it goes over the wire.
+/// One resource as it goes over the wire. Its content is shared with the translation, and with every proxy.
 pub(crate) struct Resource {
     name: Arc<str>,
-    version: Version,
-    /// `DeltaDiscoveryResponse.resources`: key, length, `Resource`.
-    delta: Bytes,
-    /// Where in `delta` the `Any` stands, with a key and a length: `Resource.resource` and `DiscoveryResponse.resources`
-    /// are both field 2, so that the same bytes serve for both protocols.
-    any_at: usize,
+    content: Arc<Content>,
 }
 
 impl Resource {
-    /// Encodes a resource. `content` is in canonical form, its hash is the version.
-    pub(crate) fn encode(name: impl Into<Arc<str>>, content: &Any) -> Arc<Self> {
-        let name = name.into();
-        let version = Version::of(&content.value);
-        let version_text = version.to_string();
-
-        let field = |tag, len: usize| key_len(tag) + encoded_len_varint(len as u64) + len;
-        let any_len = prost::Message::encoded_len(content);
-        let len = field(RESOURCE_VERSION, version_text.len())
-            + field(RESOURCE_NAME, name.len())
-            + field(RESOURCE_ANY, any_len);
-        let mut delta = BytesMut::with_capacity(field(RESPONSE_RESOURCES, len));
-        begin(RESPONSE_RESOURCES, len, &mut delta);
-        put(RESOURCE_VERSION, version_text.as_bytes(), &mut delta);
-        put(RESOURCE_NAME, name.as_bytes(), &mut delta);
-        let any_at = delta.len();
-        begin(RESOURCE_ANY, any_len, &mut delta);
-        content.encode_raw_into(&mut delta);
-        Arc::new(Self { name, version, delta: delta.freeze(), any_at })
+    pub(crate) fn new(name: Arc<str>, content: Arc<Content>) -> Arc<Self> {
+        Arc::new(Self { name, content })
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -98,50 +82,62 @@ impl Resource {
     }
 
     pub(crate) fn version(&self) -> Version {
-        self.version
+        self.content.version
     }
 
-    /// The field `resources` of a delta response.
-    pub(crate) fn delta(&self) -> &[u8] {
-        &self.delta
+    /// The message inside.
+    pub(crate) fn content(&self) -> &Any {
+        &self.content.any
     }
 
-    /// The field `resources` of a response with the state of the world.
-    pub(crate) fn state_of_the_world(&self) -> &[u8] {
-        self.delta.get(self.any_at..).unwrap_or_default()
+    /// The rule that it came from.
+    pub(crate) fn provenance(&self) -> Option<&Provenance> {
+        self.content.provenance.as_ref()
     }
 
-    /// The message inside, for people who ask what a proxy was sent.
-    pub(crate) fn content(&self) -> Option<Any> {
-        #[derive(Clone, PartialEq, prost::Message)]
-        struct Resources {
-            #[prost(message, repeated, tag = "2")]
-            resources: Vec<Any>,
+    /// How many bytes it takes in a response.
+    pub(crate) fn encoded_len(&self, protocol: Protocol) -> usize {
+        match protocol {
+            Protocol::Delta => field_len(field::RESOURCES, self.delta_len()),
+            Protocol::StateOfTheWorld => field_len(field::RESOURCES, self.content.any.encoded_len()),
         }
-        let resources: Resources = prost::Message::decode(self.state_of_the_world()).ok()?;
-        resources.resources.into_iter().next()
+    }
+
+    fn delta_len(&self) -> usize {
+        field_len(field::VERSION, VERSION_LEN)
+            + field_len(field::NAME, self.name.len())
+            + field_len(field::RESOURCE, self.content.any.encoded_len())
+    }
+
+    /// Writes field `resources` of a response, from the shared content: nothing is copied but into the buffer.
+    pub(crate) fn encode(&self, protocol: Protocol, buffer: &mut impl bytes::BufMut) {
+        if protocol == Protocol::Delta {
+            begin(field::RESOURCES, self.delta_len(), buffer);
+            put(field::VERSION, self.version().to_string().as_bytes(), buffer);
+            put(field::NAME, self.name.as_bytes(), buffer);
+        }
+        // `Resource.resource` and `DiscoveryResponse.resources` are both field 2.
+        begin(field::RESOURCE, self.content.any.encoded_len(), buffer);
+        self.content.any.encode_raw(buffer);
     }
 }
 
 impl std::fmt::Debug for Resource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{}", self.name, self.version)
+        write!(f, "{}@{}", self.name, self.version())
     }
 }
 
-trait EncodeRaw {
-    fn encode_raw_into(&self, buffer: &mut BytesMut);
-}
+/// A version is written as 16 hexadecimal digits.
+const VERSION_LEN: usize = 16;
 
-impl EncodeRaw for Any {
-    fn encode_raw_into(&self, buffer: &mut BytesMut) {
-        // A growing buffer has room for everything.
-        prost::Message::encode_raw(self, buffer);
-    }
+/// The length of a length-delimited field.
+pub(crate) fn field_len(tag: u32, len: usize) -> usize {
+    key_len(tag) + encoded_len_varint(len as u64) + len
 }
 
 /// Starts a length-delimited field.
-pub(crate) fn begin(tag: u32, len: usize, buffer: &mut impl bytes::BufMut) {
+fn begin(tag: u32, len: usize, buffer: &mut impl bytes::BufMut) {
     encode_key(tag, WireType::LengthDelimited, buffer);
     encode_varint(len as u64, buffer);
 }
@@ -157,18 +153,11 @@ pub(crate) fn put(tag: u32, content: &[u8], buffer: &mut impl bytes::BufMut) {
 pub(crate) struct Set(Arc<[Arc<Resource>]>);
 
 impl Set {
-    /// Sorts `resources`; of two with one name the first stays, and the name of the other is returned.
-    pub(crate) fn new(mut resources: Vec<Arc<Resource>>) -> (Self, Vec<Arc<str>>) {
+    /// Sorts `resources`; of two with one name the first stays.
+    pub(crate) fn new(mut resources: Vec<Arc<Resource>>) -> Self {
         resources.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut duplicates = Vec::new();
-        resources.dedup_by(|second, first| {
-            let same = second.name == first.name;
-            if same {
-                duplicates.push(Arc::clone(&second.name));
-            }
-            same
-        });
-        (Self(resources.into()), duplicates)
+        resources.dedup_by(|second, first| second.name == first.name);
+        Self(resources.into())
     }
 
     pub(crate) fn empty() -> Self {
@@ -180,18 +169,9 @@ impl Set {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// `self`, with whatever did not change taken from `old`; `old` itself when nothing changed. So an unchanged
-    /// resource is the same allocation in every generation, and comparing sets is comparing pointers.
-    pub(crate) fn reusing(self, old: &Self) -> Self {
-        let same = |a: &Arc<Resource>, b: &Arc<Resource>| a.name == b.name && a.version == b.version;
-        if self.0.len() == old.0.len() && self.0.iter().zip(old.0.iter()).all(|(a, b)| same(a, b)) {
-            return old.clone();
-        }
-        let reused = self.0.iter().map(|new| match old.get(&new.name) {
-            Some(known) if same(known, new) => Arc::clone(known),
-            _ => Arc::clone(new),
-        });
-        Self(reused.collect())
+    /// Whether it has the very same resources in it.
+    pub(crate) fn has_same(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().zip(other.0.iter()).all(|(a, b)| Arc::ptr_eq(a, b))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Resource>> {
@@ -208,47 +188,86 @@ impl std::ops::Deref for Set {
     }
 }
 
+/// Gives the same resource the same allocation, generation after generation and in every projection. So comparing what
+/// a proxy holds with what it shall have is comparing pointers.
+#[derive(Default)]
+pub(crate) struct Interner {
+    known: HashMap<(Kind, Arc<str>, Version), Weak<Resource>>,
+    /// Forget what nobody holds any more when this many are known.
+    sweep_at: usize,
+}
+
+impl Interner {
+    /// The resource of this name and content.
+    pub(crate) fn intern(&mut self, kind: Kind, name: &Arc<str>, content: &Arc<Content>) -> Arc<Resource> {
+        let key = (kind, Arc::clone(name), content.version);
+        if let Some(known) = self.known.get(&key).and_then(Weak::upgrade) {
+            return known;
+        }
+        let made = Resource::new(Arc::clone(name), Arc::clone(content));
+        self.known.insert(key, Arc::downgrade(&made));
+        if self.known.len() > self.sweep_at {
+            self.known.retain(|_, resource| resource.strong_count() > 0);
+            self.sweep_at = (self.known.len() * 2).max(1024);
+        }
+        made
+    }
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use prost::Message as _;
     use xds::types::discovery::{DeltaDiscoveryResponse, DiscoveryResponse};
 
-    fn content(text: &str) -> Any {
-        Any { type_url: type_url::CLUSTER.to_owned(), value: text.as_bytes().to_vec() }
+    /// A resource with any content.
+    pub(crate) fn content(kind: Kind, text: &str) -> Arc<Content> {
+        let any = Any { type_url: kind.type_url().to_owned(), value: text.as_bytes().to_vec() };
+        Arc::new(Content { version: Version::of(&any.value), any, provenance: None })
     }
 
     #[test]
-    fn both_protocols_read_the_shared_bytes() {
-        let resource = Resource::encode("a", &content("content"));
-        let delta = DeltaDiscoveryResponse::decode(resource.delta()).unwrap();
+    fn both_protocols_read_the_shared_content() {
+        let content = content(Kind::Cluster, "content");
+        let resource = Resource::new("a".into(), Arc::clone(&content));
+        let bytes = |protocol| {
+            let mut bytes = Vec::new();
+            resource.encode(protocol, &mut bytes);
+            assert_eq!(bytes.len(), resource.encoded_len(protocol));
+            bytes
+        };
+        let delta = DeltaDiscoveryResponse::decode(&*bytes(Protocol::Delta)).unwrap();
         assert_eq!(delta.resources.len(), 1);
         assert_eq!(delta.resources[0].name, "a");
         assert_eq!(delta.resources[0].version, Version::of(b"content").to_string());
-        assert_eq!(delta.resources[0].resource, Some(content("content")));
-        let world = DiscoveryResponse::decode(resource.state_of_the_world()).unwrap();
-        assert_eq!(world.resources, [content("content")]);
-        assert_eq!(resource.content(), Some(content("content")));
+        assert_eq!(delta.resources[0].resource.as_ref(), Some(&content.any));
+        let world = DiscoveryResponse::decode(&*bytes(Protocol::StateOfTheWorld)).unwrap();
+        assert_eq!(world.resources, std::slice::from_ref(&content.any));
     }
 
     #[test]
-    fn what_did_not_change_is_the_same_allocation() {
-        let set = |items: &[(&str, &str)]| {
-            Set::new(items.iter().map(|(name, text)| Resource::encode(*name, &content(text))).collect()).0
+    fn the_same_resource_is_the_same_allocation() {
+        let mut interner = Interner::default();
+        let mut set = |items: &[(&str, &str)]| {
+            let intern = |(name, text): &(&str, &str)| {
+                interner.intern(Kind::Cluster, &Arc::from(*name), &content(Kind::Cluster, text))
+            };
+            Set::new(items.iter().map(intern).collect())
         };
         let old = set(&[("b", "1"), ("a", "1")]);
-        assert!(set(&[("a", "1"), ("b", "1")]).reusing(&old).is(&old));
-        let new = set(&[("a", "1"), ("b", "2"), ("c", "1")]).reusing(&old);
-        assert!(!new.is(&old));
+        assert!(set(&[("a", "1"), ("b", "1")]).has_same(&old));
+        let new = set(&[("a", "1"), ("b", "2"), ("c", "1")]);
+        assert!(!new.has_same(&old));
         assert!(Arc::ptr_eq(&new[0], &old[0]));
         assert!(!Arc::ptr_eq(&new[1], &old[1]));
         assert_eq!(new.get("c").map(|c| c.name().to_string()), Some("c".to_owned()));
     }
 
     #[test]
-    fn a_name_is_taken_once() {
-        let (set, duplicates) =
-            Set::new(vec![Resource::encode("a", &content("1")), Resource::encode("a", &content("2"))]);
-        assert_eq!((set.len(), duplicates.len()), (1, 1));
+    fn what_nobody_holds_is_forgotten() {
+        let mut interner = Interner::default();
+        for number in 0..5000 {
+            interner.intern(Kind::Cluster, &Arc::from("a"), &content(Kind::Cluster, &number.to_string()));
+        }
+        assert!(interner.known.len() <= 1025, "{}", interner.known.len());
     }
 }

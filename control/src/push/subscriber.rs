@@ -102,6 +102,7 @@ struct Subscription {
     owed: bool,
     in_flight: Option<InFlight>,
     sent: u64,
+    answered: u64,
     acked: u64,
     rejected: Option<String>,
 }
@@ -162,6 +163,7 @@ impl Subscriber {
             owed: false,
             in_flight: None,
             sent: 0,
+            answered: 0,
             acked: 0,
             rejected: None,
         });
@@ -179,6 +181,11 @@ impl Subscriber {
             resources: state.held.len(),
             subscribed: state.active,
         }
+    }
+
+    /// Whether the client has to answer something.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.kinds.iter().any(|state| state.in_flight.is_some())
     }
 
     /// Takes a request of the delta protocol.
@@ -266,11 +273,13 @@ impl Subscriber {
         }
         // A new stream may still answer a response of the old one.
         let Some(in_flight) = state.in_flight.take_if(|in_flight| format_nonce(in_flight.nonce) == nonce) else {
-            return if state.active && format_nonce(state.acked) == nonce { Answer::Subscribed } else { Answer::Stale };
+            let again = state.active && format_nonce(state.answered) == nonce;
+            return if again { Answer::Subscribed } else { Answer::Stale };
         };
-        state.acked = in_flight.nonce;
+        state.answered = in_flight.nonce;
         match error {
             None => {
+                state.acked = in_flight.nonce;
                 state.rejected = None;
                 Answer::Ack { kind }
             }
@@ -301,7 +310,7 @@ impl Subscriber {
         if !state.active {
             return None;
         }
-        let plan = state.plan(target, self.chunk);
+        let plan = state.plan(target, self.protocol, self.chunk);
         if plan.send.is_empty() && plan.absent.is_empty() && !state.owed {
             state.adopt(target, &plan);
             return None;
@@ -427,36 +436,35 @@ impl Subscription {
     }
 
     /// Compares what the client holds with what it shall have.
-    fn plan(&self, target: &Set, chunk: usize) -> Plan {
+    fn plan(&self, target: &Set, protocol: Protocol, chunk: usize) -> Plan {
         let mut plan = Plan::default();
         let mut size = 0_usize;
         let mut add = |plan: &mut Plan, resource: &Arc<Resource>| {
             // The first one always goes: a resource larger than a chunk must arrive too.
-            if plan.more || (!plan.send.is_empty() && size + resource.delta().len() > chunk) {
+            let len = resource.encoded_len(protocol);
+            if plan.more || (!plan.send.is_empty() && size + len > chunk) {
                 plan.more = true;
             } else {
-                size += resource.delta().len();
+                size += len;
                 plan.send.push(Arc::clone(resource));
             }
         };
         match &self.held {
             Held::Whole(set) if set.is(target) => {}
-            Held::Whole(set) => join(
-                set.iter().map(|resource| (resource, &**resource.name())),
-                target,
-                |held, wanted| match (held, wanted) {
+            Held::Whole(set) => {
+                let held = set.iter().map(|resource| (resource, &**resource.name()));
+                join(held, target, |held, wanted| match (held, wanted) {
                     (Some(held), Some(wanted)) if Arc::ptr_eq(held, wanted) || held.version() == wanted.version() => {}
                     (Some(_), Some(wanted)) => add(&mut plan, wanted),
                     (None, Some(wanted)) if self.wildcard => add(&mut plan, wanted),
                     (None, Some(_)) => plan.unasked = true,
                     (Some(_), None) => plan.surplus = true,
                     (None, None) => {}
-                },
-            ),
-            Held::Parts(parts) => join(
-                parts.iter().map(|entry| (entry, &**entry.name())),
-                target,
-                |held, wanted| match (held, wanted) {
+                });
+            }
+            Held::Parts(parts) => {
+                let held = parts.iter().map(|entry| (entry, &**entry.name()));
+                join(held, target, |held, wanted| match (held, wanted) {
                     (Some(Entry::Sent(held)), Some(wanted)) if held.version() == wanted.version() => {}
                     (Some(Entry::Remembered(_, version)), Some(wanted)) if *version == wanted.version() => {}
                     (Some(_), Some(wanted)) => add(&mut plan, wanted),
@@ -468,8 +476,8 @@ impl Subscription {
                     }
                     (Some(_), None) => plan.surplus = true,
                     (None, None) => {}
-                },
-            ),
+                });
+            }
         }
         plan
     }
@@ -526,7 +534,7 @@ fn join<'a, T: 'a>(
             (Some(_), None) => std::cmp::Ordering::Less,
             (None, Some(_)) => std::cmp::Ordering::Greater,
             // Names of an unchanged resource are the same allocation: no byte of them is looked at.
-            (Some((_, a)), Some(b)) if std::ptr::eq(*a, &**b.name()) => std::cmp::Ordering::Equal,
+            (Some((_, a)), Some(b)) if std::ptr::eq(*a, &raw const **b.name()) => std::cmp::Ordering::Equal,
             (Some((_, a)), Some(b)) => (*a).cmp(&**b.name()),
         };
         match order {
