@@ -1,4 +1,5 @@
-//! `cargo xtask crds`: the CustomResourceDefinitions as YAML, generated from the types and committed.
+//! `cargo xtask crds`: the YAML that is generated from types and code, and committed: the CustomResourceDefinitions, and
+//! what the operator's code says of itself (its own manifests, everything in one file, the page about conditions).
 
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
@@ -6,6 +7,8 @@ use anyhow::{Context as _, Result};
 
 use crate::workspace::Workspace;
 
+/// The folder of the definitions, where nothing else may be.
+const DEFINITIONS: &str = "config/crd";
 /// Client-side apply puts the whole object into an annotation, and annotations end at 262,144 bytes.
 const LARGEST: usize = 250_000;
 
@@ -16,7 +19,7 @@ pub(crate) struct Arguments {
     check: bool,
 }
 
-/// Files by name.
+/// Files by their path from the workspace's root.
 type Files = BTreeMap<String, String>;
 
 pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result<ExitCode> {
@@ -27,62 +30,67 @@ pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result<ExitCo
         }
         return Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let (folder, generated) = (workspace.root.join("config/crd"), generated()?);
-    std::fs::create_dir_all(&folder)?;
-    for name in committed(&folder)?.keys().filter(|name| !generated.contains_key(*name)) {
-        std::fs::remove_file(folder.join(name))?;
-        println!("removed {name}");
+    let generated = generated()?;
+    for path in committed(&workspace.root, &generated)?.keys().filter(|path| !generated.contains_key(*path)) {
+        std::fs::remove_file(workspace.root.join(path))?;
+        println!("removed {path}");
     }
-    for (name, yaml) in &generated {
-        std::fs::write(folder.join(name), yaml).with_context(|| format!("writing {name}"))?;
-        println!("{:>7} bytes {name}", yaml.len());
+    for (path, content) in &generated {
+        let file = workspace.root.join(path);
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(file, content).with_context(|| format!("writing {path}"))?;
+        println!("{:>7} bytes {path}", content.len());
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What is wrong with the committed files.
 pub(crate) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
-    Ok(differences(&generated()?, &committed(&workspace.root.join("config/crd"))?))
+    let generated = generated()?;
+    Ok(differences(&generated, &committed(&workspace.root, &generated)?))
 }
 
 fn generated() -> Result<Files> {
-    let manifests = ::crds::manifests().context("generating the CRDs")?;
-    Ok(manifests.into_iter().map(|manifest| (manifest.file_name, manifest.yaml)).collect())
+    let definitions = ::crds::manifests().context("generating the definitions")?;
+    let operators = operator::manifests().context("generating the operator's manifests")?;
+    Ok(definitions
+        .into_iter()
+        .map(|manifest| (format!("{DEFINITIONS}/{}", manifest.file_name), manifest.yaml))
+        .chain(operators.into_iter().map(|manifest| (manifest.path, manifest.content)))
+        .collect())
 }
 
-fn committed(folder: &Path) -> Result<Files> {
-    let Ok(entries) = folder.read_dir() else { return Ok(Files::new()) };
-    let mut files = Files::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml")
-            && let Some(name) = path.file_name().and_then(|name| name.to_str())
-        {
-            files.insert(name.to_owned(), std::fs::read_to_string(&path)?);
+/// The generated files as they are in the work tree, and every other file in the folder of the definitions.
+fn committed(root: &Path, generated: &Files) -> Result<Files> {
+    let mut paths: Vec<String> = generated.keys().cloned().collect();
+    if let Ok(entries) = root.join(DEFINITIONS).read_dir() {
+        for entry in entries {
+            paths.extend(entry?.file_name().to_str().map(|name| format!("{DEFINITIONS}/{name}")));
         }
     }
-    Ok(files)
+    let read = |path: String| std::fs::read_to_string(root.join(&path)).ok().map(|content| (path, content));
+    Ok(paths.into_iter().filter_map(read).collect())
 }
 
 fn differences(generated: &Files, committed: &Files) -> Vec<String> {
     let mut problems = Vec::new();
-    for (name, yaml) in generated {
-        match committed.get(name) {
-            None => problems.push(format!("config/crd/{name}: missing; run `cargo xtask crds`")),
-            Some(text) if text != yaml => {
-                problems.push(format!("config/crd/{name}: not what the types say; run `cargo xtask crds`"));
+    for (path, content) in generated {
+        match committed.get(path) {
+            None => problems.push(format!("{path}: missing; run `cargo xtask crds`")),
+            Some(text) if text != content => {
+                problems.push(format!("{path}: not what the code says; run `cargo xtask crds`"));
             }
             Some(_) => {}
         }
-        if yaml.len() > LARGEST {
-            problems.push(format!(
-                "config/crd/{name}: {} bytes; over {LARGEST} `kubectl apply` without --server-side fails",
-                yaml.len()
-            ));
+        if path.starts_with(DEFINITIONS) && content.len() > LARGEST {
+            let size = content.len();
+            problems.push(format!("{path}: {size} bytes; over {LARGEST} `kubectl apply` without --server-side fails"));
         }
     }
-    for name in committed.keys().filter(|name| !generated.contains_key(*name)) {
-        problems.push(format!("config/crd/{name}: no type has it; run `cargo xtask crds`"));
+    for path in committed.keys().filter(|path| !generated.contains_key(*path)) {
+        problems.push(format!("{path}: nothing generates it; run `cargo xtask crds`"));
     }
     problems
 }
@@ -94,7 +102,7 @@ mod tests {
     #[test]
     fn stale_missing_left_over_and_large_files_are_found() {
         let files = |files: &[(&str, &str)]| -> Files {
-            files.iter().map(|(name, yaml)| ((*name).to_owned(), (*yaml).to_owned())).collect()
+            files.iter().map(|(path, text)| (format!("config/crd/{path}"), (*text).to_owned())).collect()
         };
         let large = "x".repeat(LARGEST + 1);
         let generated = files(&[("same", "1"), ("stale", "2"), ("missing", "3"), ("large", &large)]);
@@ -102,6 +110,8 @@ mod tests {
         let problems = differences(&generated, &committed);
         let begin: Vec<&str> = problems.iter().filter_map(|problem| problem.split(':').next()).collect();
         assert_eq!(begin, ["config/crd/large", "config/crd/missing", "config/crd/stale", "config/crd/old"]);
-        assert!(differences(&generated, &generated).len() == 1);
+
+        let elsewhere = Files::from([("config/install.yaml".to_owned(), large)]);
+        assert!(differences(&elsewhere, &elsewhere).is_empty(), "one object must be small, not a file of many");
     }
 }

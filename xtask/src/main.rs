@@ -47,7 +47,7 @@ enum Verb {
     /// Remove every box of this machine (of `$FORESTAY_STATE`), whatever state it is in
     #[command(hide = true)]
     CleanUp,
-    /// Write the CRD YAML to config/crd; or check that it is current
+    /// Write the YAML that is generated from types and code (config/crd, the operator); or check it
     Crds(crds::Arguments),
 }
 
