@@ -14,6 +14,8 @@ pub const CANONICAL_NAME: &str = "service.istio.io/canonical-name";
 pub const CANONICAL_REVISION: &str = "service.istio.io/canonical-revision";
 /// On a pod: its workload's name, where its owner does not tell it.
 pub const WORKLOAD_NAME: &str = "service.istio.io/workload-name";
+/// On a pod, a gateway's Service or the mesh's namespace: the network it is in.
+pub const NETWORK: &str = "topology.istio.io/network";
 /// `app`, the older name of a workload's service.
 pub const APP: &str = "app";
 /// `version`, the older name of a workload's version.

@@ -18,6 +18,7 @@ mod prometheus;
 mod render;
 pub mod selector;
 pub mod settings;
+pub mod variables;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -343,8 +344,10 @@ fn describe(
         (labels::CANONICAL_NAME, canonical),
         (labels::CANONICAL_REVISION, workload::canonical_revision(subject.labels).to_owned()),
     ];
-    if !settings.values.global.network.is_empty() {
-        new_labels.push(("topology.istio.io/network", settings.values.global.network.clone()));
+    let of_path = subject.variables.iter().find(|(name, _)| name == variables::NETWORK).map(|(_, value)| value);
+    let network = of_path.unwrap_or(&settings.values.global.network);
+    if !network.is_empty() {
+        new_labels.push((labels::NETWORK, network.clone()));
     }
     let meta = object(pod, "metadata");
     let pod_labels = member(meta, "labels");
@@ -361,7 +364,7 @@ fn describe(
     }
     if let Some(merge) = merge {
         for name in &merge.remove {
-            annotations.remove(name);
+            annotations.shift_remove(name);
         }
         annotations.extend(merge.set.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))));
     }

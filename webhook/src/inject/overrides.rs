@@ -19,7 +19,7 @@ pub(crate) fn take(spec: &mut Map<String, Value>) -> Option<Value> {
 pub(crate) fn tidy(mut container: Value) -> Value {
     if let Value::Object(fields) = &mut container {
         if fields.get("image").is_some_and(|image| image == "auto") {
-            fields.remove("image");
+            fields.shift_remove("image");
         }
         fields.retain(|_, value| !value.as_object().is_some_and(Map::is_empty));
     }

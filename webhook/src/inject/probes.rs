@@ -64,13 +64,13 @@ fn rewrite_one(
     let mut original = handler.clone();
     original.insert("port".to_owned(), json!(port));
     // The agent asks the pod itself, by its address.
-    original.remove("host");
+    original.shift_remove("host");
     let mut entry = Map::from_iter([(kind.to_owned(), Value::Object(original))]);
     entry.extend(probe.get("timeoutSeconds").map(|timeout| ("timeoutSeconds".to_owned(), timeout.clone())));
     originals.insert(path.to_owned(), Value::Object(entry));
 
     let mut get = if kind == "httpGet" { handler } else { Map::new() };
-    get.remove("host");
+    get.shift_remove("host");
     get.insert("path".to_owned(), json!(path));
     get.insert("port".to_owned(), json!(agent_port));
     // The agent speaks plaintext to the kubelet and TLS to the application.
@@ -78,7 +78,7 @@ fn rewrite_one(
         get.insert("scheme".to_owned(), json!("HTTP"));
     }
     for kind in ["tcpSocket", "grpc"] {
-        probe.remove(kind);
+        probe.shift_remove(kind);
     }
     probe.insert("httpGet".to_owned(), Value::Object(get));
 }

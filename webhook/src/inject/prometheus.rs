@@ -108,28 +108,32 @@ mod tests {
 
     use super::plan;
 
-    fn planned(pairs: &[(&str, &str)]) -> Result<Option<Option<String>>, String> {
+    /// `left`: the pod stays as it is; `merged`: without anything of the application's; else what moves to the agent.
+    fn planned(pairs: &[(&str, &str)]) -> Result<String, String> {
         let annotations: BTreeMap<_, _> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        plan(&annotations, 15020).map(|merge| merge.map(|merge| merge.application))
+        plan(&annotations, 15020).map(|merge| match merge {
+            None => "left".to_owned(),
+            Some(merge) => merge.application.unwrap_or_else(|| "merged".to_owned()),
+        })
     }
 
     #[test]
     fn what_moves_to_the_agent() {
-        type Expected = Result<Option<Option<&'static str>>, &'static str>;
+        type Expected = Result<&'static str, &'static str>;
         let rows: &[(&[(&str, &str)], Expected)] = &[
-            (&[], Ok(Some(None))),
-            (&[("prometheus.io/scrape", "false")], Ok(None)),
-            (&[("prometheus.io/port", "15020"), ("prometheus.io/scrape", "true")], Ok(None)),
+            (&[], Ok("merged")),
+            (&[("prometheus.io/scrape", "false")], Ok("left")),
+            (&[("prometheus.io/port", "15020"), ("prometheus.io/scrape", "true")], Ok("left")),
             (
                 &[("prometheus.io/scrape", "true"), ("prometheus.io/port", "9080")],
-                Ok(Some(Some(r#"{"scrape":"true","path":"","port":"9080"}"#))),
+                Ok(r#"{"scrape":"true","path":"","port":"9080"}"#),
             ),
-            (&[("prometheus.io.scrape", "true")], Ok(Some(Some(r#"{"scrape":"true","path":"","port":""}"#)))),
+            (&[("prometheus.io.scrape", "true")], Ok(r#"{"scrape":"true","path":"","port":""}"#)),
             (
                 &[("prometheus.istio.io/scrape-targets", "8080:/metrics,9100:/m")],
-                Ok(Some(Some(
+                Ok(
                     r#"{"scrape":"true","path":"/metrics","port":"8080","targets":[{"port":"8080","path":"/metrics"},{"port":"9100","path":"/m"}]}"#,
-                ))),
+                ),
             ),
             (
                 &[("prometheus.istio.io/scrape-targets", "15090:/x")],
@@ -139,7 +143,7 @@ mod tests {
             ),
         ];
         for (annotations, expected) in rows {
-            let expected = expected.map(|merge| merge.map(|app| app.map(str::to_owned))).map_err(str::to_owned);
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
             assert_eq!(planned(annotations), expected, "{annotations:?}");
         }
     }

@@ -176,7 +176,7 @@ impl Subject<'_> {
                 "runAsUser": 0,
             },
         });
-        insert_unless_empty(&mut container, "env", self.proxy_metadata());
+        insert_unless_empty(&mut container, "env", &self.proxy_metadata());
         Some(self.with_pull_policy(container))
     }
 
@@ -230,7 +230,9 @@ impl Subject<'_> {
             return Some(Value::Object(self.global().proxy.lifecycle.clone()));
         }
         if self.native {
-            let port = format!("--debug-port={}", self.status_port());
+            // Port 0 means no probes; the agent itself is still there.
+            let port = Some(self.status_port()).filter(|port| *port != "0").unwrap_or(&self.global().proxy.status_port);
+            let port = format!("--debug-port={port}");
             return Some(json!({"preStop": {"exec": {"command": ["pilot-agent", "request", port, "POST", "drain"]}}}));
         }
         self.holds_application().then(|| json!({"postStart": {"exec": {"command": ["pilot-agent", "wait"]}}}))
@@ -287,7 +289,7 @@ impl Subject<'_> {
         }
         let root = transparent || low_ports;
         let mut capabilities = json!({"drop": ["ALL"]});
-        insert_unless_empty(&mut capabilities, "add", add);
+        insert_unless_empty(&mut capabilities, "add", &add);
         let mut context = json!({
             "allowPrivilegeEscalation": proxy.privileged || tracing,
             "privileged": proxy.privileged || tracing,
@@ -447,7 +449,7 @@ fn own((name, value): (&String, &Value)) -> (String, Value) {
     (name.clone(), value.clone())
 }
 
-fn insert_unless_empty<T: serde::Serialize>(object: &mut Value, name: &str, items: Vec<T>) {
+fn insert_unless_empty<T: serde::Serialize>(object: &mut Value, name: &str, items: &[T]) {
     if let (Value::Object(object), false) = (object, items.is_empty()) {
         object.insert(name.to_owned(), json!(items));
     }

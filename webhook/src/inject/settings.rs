@@ -46,24 +46,24 @@ impl Settings {
         let mesh_name = names::resources::mesh_config(revision);
         let injector_name = names::resources::injector(revision);
         let mesh = MeshConfig::from_yaml(key(&mesh_name, mesh, "mesh")?)
-            .map_err(|error| SettingsError::new(&mesh_name, "mesh", error))?;
+            .map_err(|error| SettingsError::new(&mesh_name, "mesh", &error))?;
         let config: Config = crds::yaml::from_str(key(&injector_name, injector, "config")?)
-            .map_err(|error| SettingsError::new(&injector_name, "config", error))?;
+            .map_err(|error| SettingsError::new(&injector_name, "config", &error))?;
         // JSON is YAML, so a person may write either.
         let values: Values = crds::yaml::from_str(key(&injector_name, injector, "values")?)
-            .map_err(|error| SettingsError::new(&injector_name, "values", error))?;
+            .map_err(|error| SettingsError::new(&injector_name, "values", &error))?;
         Ok(Self { revision: revision.to_owned(), config, values, mesh, native_sidecars })
     }
 }
 
 impl SettingsError {
-    fn new(config_map: &str, key: &'static str, message: impl ToString) -> Self {
+    fn new(config_map: &str, key: &'static str, message: &dyn ToString) -> Self {
         Self { config_map: config_map.to_owned(), key, message: message.to_string() }
     }
 }
 
 fn key<'a>(config_map: &str, data: &'a BTreeMap<String, String>, key: &'static str) -> Result<&'a str, SettingsError> {
-    data.get(key).map(String::as_str).ok_or_else(|| SettingsError::new(config_map, key, "is missing"))
+    data.get(key).map(String::as_str).ok_or_else(|| SettingsError::new(config_map, key, &"is missing"))
 }
 
 /// Key `config`.

@@ -1,0 +1,189 @@
+//! Every answer is a well-formed AdmissionReview, whatever the question was.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use super::{Answer, review};
+use crate::inject::settings::Settings;
+
+fn settings() -> Settings {
+    let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let mesh: BTreeMap<String, String> = map(&[("mesh", "")]);
+    Settings::read("default", &mesh, &map(&[("config", ""), ("values", "{}")]), true).unwrap()
+}
+
+fn ask(pod: &Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "u1", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "CREATE",
+            "namespace": "default", "dryRun": true, "object": pod,
+        },
+    })
+}
+
+fn answered(answer: &Answer) -> Value {
+    let answer: Value = serde_json::from_slice(&answer.to_json()).unwrap();
+    assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");
+    assert_eq!(answer["kind"], "AdmissionReview");
+    answer["response"].clone()
+}
+
+#[test]
+fn a_pod_is_patched() {
+    // A field that no type of ours knows must survive.
+    let pod = json!({
+        "metadata": {"generateName": "a-", "futureMeta": 1},
+        "spec": {"containers": [{"name": "app", "image": "x", "futureField": {"a": [1]}}], "futureSpec": true},
+    });
+    let response = answered(&review(ask(&pod).to_string().as_bytes(), &[], Some(&settings())));
+    assert_eq!(
+        (&response["uid"], &response["allowed"], &response["patchType"]),
+        (&json!("u1"), &json!(true), &json!("JSONPatch"))
+    );
+    let patch = BASE64.decode(response["patch"].as_str().unwrap()).unwrap();
+    let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+    let mut after = pod.clone();
+    json_patch::patch(&mut after, &patch).unwrap();
+    assert_eq!(after["spec"]["containers"][0]["futureField"], json!({"a": [1]}));
+    assert_eq!((&after["spec"]["futureSpec"], &after["metadata"]["futureMeta"]), (&json!(true), &json!(1)));
+    assert_eq!(after["spec"]["initContainers"][1]["name"], "istio-proxy");
+}
+
+#[test]
+fn a_pod_that_says_no_passes_as_it_is() {
+    let pod = json!({"metadata": {"labels": {"sidecar.istio.io/inject": "false"}}, "spec": {"containers": []}});
+    let response = answered(&review(ask(&pod).to_string().as_bytes(), &[], Some(&settings())));
+    assert_eq!(response, json!({"uid": "u1", "allowed": true}));
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_the_reason() {
+    let annotated = json!({
+        "metadata": {"name": "a", "annotations": {"sidecar.istio.io/interceptionMode": "OFTEN"}},
+        "spec": {"containers": []},
+    });
+    let mut other_kind = ask(&json!({}));
+    other_kind["request"]["kind"]["kind"] = json!("Service");
+    let mut old = ask(&json!({}));
+    old["apiVersion"] = json!("admission.k8s.io/v1beta1");
+    let mut no_object = ask(&json!({}));
+    no_object["request"]["object"] = Value::Null;
+    let deep = format!("{{\"request\":{{\"uid\":\"u1\",\"object\":{}1{}}}}}", "[".repeat(500), "]".repeat(500));
+    let rows = [
+        ("not JSON", "hello".to_owned(), "", "the body is not an AdmissionReview: expected value"),
+        (
+            "cut off",
+            r#"{"kind":"AdmissionReview","request":{"uid":"u1""#.to_owned(),
+            "u1",
+            "the body is not an AdmissionReview: EOF",
+        ),
+        ("too deep", deep, "u1", "the body is not an AdmissionReview: recursion limit exceeded"),
+        ("empty", "{}".to_owned(), "", "the AdmissionReview has no request"),
+        (
+            "another version",
+            old.to_string(),
+            "u1",
+            "expected AdmissionReview of admission.k8s.io/v1, got AdmissionReview of admission.k8s.io/v1beta1",
+        ),
+        ("another kind", other_kind.to_string(), "u1", "expected a Pod, got Service"),
+        ("no object", no_object.to_string(), "u1", "the AdmissionReview has no object"),
+        (
+            "not a pod",
+            ask(&json!({"spec": 7})).to_string(),
+            "u1",
+            "cannot inject the sidecar into pod default/(unnamed): the object is not a Pod: spec: ",
+        ),
+        (
+            "an annotation",
+            ask(&annotated).to_string(),
+            "u1",
+            "cannot inject the sidecar into pod default/a: invalid value 'OFTEN' for annotation 'sidecar.istio.io/interceptionMode': must be REDIRECT, TPROXY or NONE",
+        ),
+    ];
+    for (name, body, uid, message) in rows {
+        let response = answered(&review(body.as_bytes(), &[], Some(&settings())));
+        assert_eq!((&response["allowed"], &response["uid"]), (&json!(false), &json!(uid)), "{name}");
+        let said = response["status"]["message"].as_str().unwrap();
+        assert!(said.starts_with(message), "{name}: {said}");
+        assert!(response.get("patch").is_none(), "{name}");
+    }
+    let unready = answered(&review(ask(&json!({"spec": {}})).to_string().as_bytes(), &[], None));
+    assert_eq!(unready["status"]["code"], 503);
+}
+
+mod any {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::{answered, ask, review, settings};
+
+    /// Arbitrary JSON, with the field names of pods so that it gets far.
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            proptest::sample::select(vec![
+                "",
+                "istio-proxy",
+                "true",
+                "15020",
+                "{",
+                "[]",
+                "{\"containers\":[\"istio-proxy\"]}"
+            ])
+            .prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        let names = vec![
+            "metadata",
+            "spec",
+            "labels",
+            "annotations",
+            "containers",
+            "initContainers",
+            "name",
+            "ports",
+            "env",
+            "livenessProbe",
+            "httpGet",
+            "port",
+            "lifecycle",
+            "preStop",
+            "securityContext",
+            "volumes",
+            "hostNetwork",
+            "sidecar.istio.io/status",
+            "proxy.istio.io/config",
+            "proxy.istio.io/overrides",
+            "prometheus.io/port",
+            "sidecar.istio.io/userVolume",
+            "ownerReferences",
+            "imagePullSecrets",
+        ];
+        leaf.prop_recursive(6, 64, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                proptest::collection::vec((proptest::sample::select(names.clone()), inner), 0..6)
+                    .prop_map(|members| members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_an_answer_goes(pod in json(), cut in any::<prop::sample::Index>()) {
+            let settings = settings();
+            let body = ask(&pod).to_string().into_bytes();
+            let answer = answered(&review(&body, &[], Some(&settings)));
+            prop_assert_eq!(&answer["uid"], "u1");
+            let cut = cut.index(body.len());
+            answered(&review(&body[..cut], &[], Some(&settings)));
+            answered(&review(pod.to_string().as_bytes(), &[], Some(&settings)));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The process: `forestay webhook`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client};
+use names::{ports, resources};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::metrics::Metrics;
+use crate::serve::{self, Shared};
+use crate::{certificate, watch as watches};
+
+/// After the Service has heard that this replica ends, requests may still be on their way to it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Flags of `forestay webhook`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The namespace of the mesh, where settings and authority are
+    #[arg(long, env = "POD_NAMESPACE", default_value = resources::MESH_NAMESPACE)]
+    pub namespace: String,
+    /// The revision that this webhook injects
+    #[arg(long, env = "REVISION", default_value = names::DEFAULT_REVISION)]
+    pub revision: String,
+    /// Port of `/inject`
+    #[arg(long, default_value_t = ports::WEBHOOK)]
+    pub port: u16,
+    /// Port of `/metrics` and `/version`
+    #[arg(long, default_value_t = ports::MONITORING)]
+    pub monitoring_port: u16,
+    /// Port of `/ready`
+    #[arg(long, default_value_t = ports::READINESS)]
+    pub readiness_port: u16,
+}
+
+/// Runs the webhook until it is told to end.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let revision = if args.revision.is_empty() { names::DEFAULT_REVISION.to_owned() } else { args.revision };
+    let client =
+        Client::try_default().await.context("no Kubernetes API to talk to: is this a pod, or KUBECONFIG set?")?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let metrics = Metrics::new();
+
+    let (secret, secret_receiver) = watch::channel(None);
+    let (mesh, mesh_receiver) = watch::channel(None);
+    let (injector, injector_receiver) = watch::channel(None);
+    let (native, native_receiver) = watch::channel(None);
+    let (settings, settings_receiver) = watch::channel(None);
+    let (current, current_receiver) = watch::channel(None);
+    let (ending, ending_receiver) = watch::channel(false);
+    let (closing, closing_receiver) = watch::channel(false);
+
+    // Tasks that never end of themselves; they go when this function does.
+    let mut tasks = JoinSet::new();
+    let maps = Api::namespaced(client.clone(), &args.namespace);
+    let secrets = Api::namespaced(client.clone(), &args.namespace);
+    tasks.spawn(watches::object(secrets, resources::WEBHOOK_CA_SECRET.to_owned(), secret));
+    tasks.spawn(watches::object(maps.clone(), resources::mesh_config(&revision), mesh));
+    tasks.spawn(watches::object(maps, resources::injector(&revision), injector));
+    tasks.spawn(watches::kubelets(Api::<Node>::all(client), native));
+    let sources = watches::Sources { mesh: mesh_receiver, injector: injector_receiver, native: native_receiver };
+    tasks.spawn(watches::settings(revision.clone(), sources, metrics.clone(), settings));
+    let dns_names = certificate::dns_names(&revision, &args.namespace);
+    tasks.spawn(certificate::keep_fresh(secret_receiver, dns_names, provider, current));
+
+    let shared =
+        Shared { settings: settings_receiver, certificate: current_receiver.clone(), metrics, ending: ending_receiver };
+    let tls = serve::tls(current_receiver)?;
+    let mut servers = JoinSet::new();
+    let routes = [
+        (args.port, Some(tls), serve::admission(shared.clone())),
+        (args.readiness_port, None, serve::readiness(shared.clone())),
+        (args.monitoring_port, None, serve::monitoring(shared)),
+    ];
+    for (port, tls, router) in routes {
+        servers.spawn(serve::serve(serve::listen(port)?, tls, router, closing_receiver.clone()));
+    }
+    tracing::info!(version = names::VERSION, revision, namespace = args.namespace, "webhook started");
+
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        Some(ended) = tasks.join_next() => anyhow::bail!("a watch ended: {ended:?}"),
+        Some(ended) = servers.join_next() => anyhow::bail!("a server ended: {ended:?}"),
+    }
+    tracing::info!("ending: no longer ready, still answering");
+    ending.send_replace(true);
+    tokio::time::sleep(GRACE).await;
+    closing.send_replace(true);
+    while servers.join_next().await.is_some() {}
+    tracing::info!("ended");
+    Ok(())
+}
