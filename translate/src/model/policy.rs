@@ -137,9 +137,10 @@ impl Snapshot {
                 |rules: &Vec<Arc<DestinationRule>>| -> Vec<_> { rules.iter().filter(counts).cloned().collect() };
             let exact = by_host.get(host).map(candidates).unwrap_or_default();
             let mut rules = if exact.is_empty() {
+                // Wildcards stand together in the map: they all begin with `*`.
                 let mut wildcards: Vec<_> = by_host
-                    .iter()
-                    .filter(|(of, _)| host::is_wildcard(of) && host::subset_of(host, of))
+                    .range("*".to_owned().."+".to_owned())
+                    .filter(|(of, _)| host::subset_of(host, of))
                     .map(|(of, rules)| (of, candidates(rules)))
                     .filter(|(_, rules)| !rules.is_empty())
                     .collect();

@@ -111,6 +111,12 @@ impl Service {
         self.ports.iter().find(|port| port.number == number)
     }
 
+    /// The order in which services that contradict each other count: Kubernetes' own first, since a ServiceEntry may add
+    /// to the mesh but not take something over; then the older one.
+    pub(crate) fn precedence(&self) -> (bool, i64, &str, &str) {
+        (self.origin != Origin::Kubernetes, self.created, &self.host, &self.namespace)
+    }
+
     /// Whether clients connect to its endpoints directly.
     pub fn is_headless(&self) -> bool {
         self.resolution == Resolution::Headless

@@ -9,7 +9,7 @@ use super::inputs::Inputs;
 use super::istio;
 use super::mesh::Mesh;
 use super::rule::{DestinationRule, Gateway, PeerAuthentication, Rule, VirtualService};
-use super::service::{Origin, Resolution, Service};
+use super::service::{Resolution, Service};
 use super::workload::{Endpoint, EndpointSlice, Health, Workload};
 
 /// The inputs of one moment.
@@ -76,8 +76,7 @@ impl Snapshot {
             }
         }
         for services in self.services.values_mut() {
-            // Kubernetes' own first: a ServiceEntry may add to the mesh, not take a host over.
-            services.sort_by(|a, b| rank(a).cmp(&rank(b)));
+            services.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
         }
     }
 
@@ -105,10 +104,6 @@ impl Snapshot {
             self.client_labels.extend(http.flat_map(|asked| asked.source_labels.keys().cloned()));
         }
     }
-}
-
-fn rank(service: &Service) -> (bool, i64, &str, &str) {
-    (service.origin != Origin::Kubernetes, service.created, &service.namespace, &service.name)
 }
 
 fn in_order<'a, S: 'a>(rules: impl Iterator<Item = &'a Arc<Rule<S>>>) -> Vec<Arc<Rule<S>>> {

@@ -173,7 +173,7 @@ fn routes(
 
 /// One chain before it has a name and a port.
 struct Chain {
-    /// `tls`, `raw_buffer`.
+    /// `tls`, `raw_buffer`; empty for either.
     transport: &'static str,
     application_protocols: Vec<&'static str>,
     terminates: bool,
@@ -234,10 +234,11 @@ fn chains(kind: Kind, mode: MutualTlsMode, application: &Application) -> Vec<Cha
         (MutualTlsMode::Strict, Kind::Sniffed) => {
             vec![chain("tls", &MESH_HTTP, terminated, http), chain("tls", &[], terminated, tcp)]
         }
-        (MutualTlsMode::Disable, Kind::Http) => vec![chain("raw_buffer", &[], as_it_is, http)],
-        (MutualTlsMode::Disable, Kind::Tcp) => vec![chain("raw_buffer", &[], as_it_is, tcp)],
+        // TLS is then the application's own: bytes, or no HTTP.
+        (MutualTlsMode::Disable, Kind::Http) => vec![chain("", &[], as_it_is, http)],
+        (MutualTlsMode::Disable, Kind::Tcp) => vec![chain("", &[], as_it_is, tcp)],
         (MutualTlsMode::Disable, Kind::Sniffed) => {
-            vec![chain("raw_buffer", &PLAIN_HTTP, as_it_is, http), chain("raw_buffer", &[], as_it_is, tcp)]
+            vec![chain("raw_buffer", &PLAIN_HTTP, as_it_is, http), chain("", &[], as_it_is, tcp)]
         }
     }
 }

@@ -55,7 +55,10 @@ pub(crate) fn outbound(snapshot: &Snapshot, projection: &Outbound, cache: &mut C
     let mesh = &snapshot.mesh;
     let mut part = Part::default();
     let mut plan = Plan::default();
-    for service in snapshot.visible_services(client.namespace) {
+    // Of two services that claim one address and port, the first one here has it.
+    let mut services: Vec<_> = snapshot.visible_services(client.namespace).collect();
+    services.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
+    for service in services {
         let destination = snapshot.destination(&service.host, Some(service), client);
         let subsets = destination.subsets();
         for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
