@@ -28,6 +28,8 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     pub(crate) deadline: Duration,
+    /// Whether the rest of the group is built on this one and not worth trying without it.
+    pub(crate) foundation: bool,
     /// Runs on a runtime whose threads are inside the box's network.
     pub(crate) run: for<'a> fn(&'a KubeBox) -> BoxFuture<'a, Result<()>>,
 }
@@ -92,15 +94,20 @@ fn run_group(group: &Group, scenarios: &[&Scenario], output: &Path, tally: &mut 
         kube_box.phases().iter().map(|(phase, at)| format!("{phase} {:.1}", at.as_secs_f64())).collect();
     eprintln!("  box {} ready, seconds to: {}", kube_box.name(), phases.join(", "));
 
-    let prepare = Scenario { name: "prepare", about: "", deadline: Duration::from_mins(5), run: group.prepare };
-    let prepared = attempt(&kube_box, &prepare);
+    let prepare =
+        Scenario { name: "prepare", about: "", deadline: Duration::from_mins(5), foundation: true, run: group.prepare };
+    let mut sound = attempt(&kube_box, &prepare).map_err(|error| format!("prepare the group: {error:#}"));
     for scenario in scenarios {
         let begun = Instant::now();
-        let result = match &prepared {
-            Ok(()) => attempt(&kube_box, scenario),
-            Err(error) => Err(anyhow!("prepare the group: {error:#}")),
-        };
         let name = format!("{}/{}", group.name, scenario.name);
+        if let Err(broken) = &sound {
+            report(tally, &name, begun.elapsed(), &Err(format!("not tried, it is built on what failed: {broken}")));
+            continue;
+        }
+        let result = attempt(&kube_box, scenario);
+        if scenario.foundation && result.is_err() {
+            sound = Err(name.clone());
+        }
         if let Err(error) = &result {
             let folder = output.join(group.name).join(scenario.name);
             let collected = outer.block_on(kube_box.collect(&folder));

@@ -1,6 +1,9 @@
 //! Which images there are, and what is in each.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -17,6 +20,8 @@ const FOLDER: &str = "images";
 const BOOKINFO_TAG: &str = "1.20.3";
 /// The image of upstream's samples `curl` and `sleep`.
 const CURL_IMAGE: &str = "docker.io/curlimages/curl:8.16.0";
+/// The image of upstream's sample `httpbin`.
+const HTTPBIN_IMAGE: &str = "docker.io/mccutchen/go-httpbin:v2.15.0";
 /// The user that Bookinfo's and curl's images run as, as upstream's.
 const SAMPLE_USER: &str = "1000";
 
@@ -116,6 +121,20 @@ pub fn samples(binaries: &Binaries, cache: &Cache) -> Result<Archive> {
         user: SAMPLE_USER.to_owned(),
     });
     write(&cache.folder(FOLDER), "samples", &images)
+}
+
+/// Builds the image of upstream's sample `httpbin` from the program [`crate::tools::httpbin`].
+pub fn httpbin(program: &Path, cache: &Cache) -> Result<Archive> {
+    let mut layer = Layer::new();
+    layer.copy("/bin/go-httpbin", 0o755, program)?;
+    let image = Image {
+        reference: HTTPBIN_IMAGE.to_owned(),
+        layers: vec![SealedLayer::new(&layer)?],
+        entrypoint: vec!["/bin/go-httpbin".to_owned()],
+        environment: Vec::new(),
+        user: SAMPLE_USER.to_owned(),
+    };
+    write(&cache.folder(FOLDER), "httpbin", &[image])
 }
 
 /// Debian's curl with its libraries, certificate authorities, and busybox for everything else.

@@ -11,8 +11,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
@@ -188,18 +186,7 @@ impl KubeBox {
 
     /// Sends any HTTP/1.1 request to `address` from the node's network on a connection of its own.
     pub async fn http(&self, address: SocketAddr, request: Request<Bytes>) -> Result<Response<Bytes>> {
-        let exchange = async {
-            let stream = self.connect(address).await?;
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            let connection = tokio::spawn(connection);
-            let response = sender.send_request(request.map(Full::new)).await?;
-            let (head, body) = response.into_parts();
-            let body = body.collect().await?.to_bytes();
-            connection.abort();
-            anyhow::Ok(Response::from_parts(head, body))
-        };
-        let limited = tokio::time::timeout(DEADLINE, exchange).await;
-        limited.with_context(|| format!("HTTP to {address}: no answer"))?.with_context(|| format!("HTTP to {address}"))
+        self.network.http(address, request).await
     }
 
     /// Leads connections to `127.0.0.1:<port>` on the machine (0: any free port) to `target` in the box, for as long as

@@ -10,8 +10,14 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
 use nix::sched::{CloneFlags, setns};
 use tokio::net::{TcpSocket, TcpStream};
+
+use super::DEADLINE;
 
 /// An open handle on a network namespace. It keeps the namespace alive, not the processes in it.
 #[derive(Debug, Clone)]
@@ -65,6 +71,22 @@ impl NetworkNamespace {
         let stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    /// Sends an HTTP/1.1 request to `address` as seen from inside, on a connection of its own.
+    pub async fn http(&self, address: SocketAddr, request: Request<Bytes>) -> Result<Response<Bytes>> {
+        let exchange = async {
+            let stream = self.connect(address).await?;
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            let connection = tokio::spawn(connection);
+            let response = sender.send_request(request.map(Full::new)).await?;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await?.to_bytes();
+            connection.abort();
+            anyhow::Ok(Response::from_parts(head, body))
+        };
+        let limited = tokio::time::timeout(DEADLINE, exchange).await;
+        limited.with_context(|| format!("HTTP to {address}: no answer"))?.with_context(|| format!("HTTP to {address}"))
     }
 
     fn socket(&self, address: SocketAddr) -> io::Result<TcpSocket> {

@@ -19,7 +19,7 @@ const TEXT: &str = "from the probe";
 
 pub(crate) fn group() -> Group {
     let deadline = Duration::from_mins(3);
-    let scenario = |name, about, run| Scenario { name, about, deadline, run };
+    let scenario = |name, about, run| Scenario { name, about, deadline, foundation: false, run };
     Group {
         name: "box",
         images: || Ok(vec![probe::archive()?]),

@@ -2,6 +2,7 @@
 
 mod boxes;
 pub(crate) mod footprint;
+mod mesh;
 mod probe;
 
 use crate::runner::Group;
@@ -10,5 +11,5 @@ pub(crate) use boxes::{HOLD_WORD, hold};
 
 /// The table of all scenarios.
 pub(crate) fn all() -> Vec<Group> {
-    vec![boxes::group()]
+    vec![boxes::group(), mesh::group()]
 }

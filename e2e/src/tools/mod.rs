@@ -62,6 +62,11 @@ fn image(reference: &str, program: &str, binary: &Path) -> Result<Image> {
     })
 }
 
+/// go-httpbin, the program of Istio's sample `httpbin`.
+pub fn httpbin(progress: &dyn Progress) -> Result<PathBuf> {
+    go::build(&Cache::open()?, &go::HTTPBIN, progress)
+}
+
 /// Boxes need root: namespaces, mounts, control groups.
 pub fn require_root() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {

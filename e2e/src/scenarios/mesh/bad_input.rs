@@ -6,21 +6,22 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::metrics::{scrape, series};
 use super::{SOON, Visitor, apply_sample, delete_sample};
-use crate::KubeBox;
+use forestay_e2e::kube_box::KubeBox;
 
 /// MeshInstalls that cannot work.
 pub(crate) async fn mesh_installs(kube: &KubeBox) -> Result<()> {
     let install = |name: &str, spec: &str| {
-        format!("{{apiVersion: install.forestay.dev/v1alpha1, kind: MeshInstall, metadata: {{name: {name}}}, spec: {spec}}}")
+        format!(
+            "{{apiVersion: install.forestay.dev/v1alpha1, kind: MeshInstall, metadata: {{name: {name}}}, spec: {spec}}}"
+        )
     };
     let refused = kube.apply(&install("odd", "{profile: sidecarless}")).await;
     let error = format!("{:#}", refused.err().context("an unknown profile was accepted")?);
     ensure!(error.contains("spec.profile"), "the refusal does not name spec.profile: {error}");
 
-    for (name, spec, field) in [
-        ("unknown-version", "{version: 9.9.9, revision: other}", "spec.version"),
-        ("second", "{}", "spec.revision"),
-    ] {
+    for (name, spec, field) in
+        [("unknown-version", "{version: 9.9.9, revision: other}", "spec.version"), ("second", "{}", "spec.revision")]
+    {
         kube.apply(&install(name, spec)).await?;
         kube.eventually("a condition that says why", SOON, || async {
             let path = "jsonpath={.status.conditions[?(@.type==\"Reconciled\")].status} {.status.conditions[?(@.type==\"Reconciled\")].message}";
@@ -79,7 +80,7 @@ pub(crate) async fn malformed_annotation(kube: &KubeBox) -> Result<()> {
     let pod = format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: malformed, namespace: default, annotations: {{{annotation}: \"80,http\"}}}}, spec: {{containers: [{{name: app, image: 'docker.io/curlimages/curl:8.16.0'}}]}}}}"
     );
-    let refused = tokio::time::timeout(Duration::from_secs(60), kube.apply(&pod)).await.context("no answer")?;
+    let refused = tokio::time::timeout(Duration::from_mins(1), kube.apply(&pod)).await.context("no answer")?;
     let error = format!("{:#}", refused.err().context("a malformed annotation was accepted")?);
     ensure!(error.contains(annotation), "the refusal does not name {annotation}: {error}");
     Ok(())

@@ -3,12 +3,14 @@
 use anyhow::{Result, ensure};
 
 use super::STARTED;
-use crate::KubeBox;
+use forestay_e2e::kube_box::KubeBox;
 
 /// Deletes the MeshInstall and looks for what it left.
 pub(crate) async fn cleanup(kube: &KubeBox) -> Result<()> {
     kube.kubectl_ok(&["delete", "mi", "default", "--timeout=240s"]).await?;
-    let left = kube.kubectl_ok(&["get", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "-o", "name"]).await?;
+    let left = kube
+        .kubectl_ok(&["get", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "-o", "name"])
+        .await?;
     ensure!(left.trim().is_empty(), "webhook configurations are left: {left}");
 
     // The namespace still asks for injection: with the webhook gone its pods must come up all the same, without one.

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::load::Load;
 use super::{SOON, gateway, pod};
-use crate::KubeBox;
+use forestay_e2e::kube_box::KubeBox;
 
 /// What productpage answers with the status that reviews gave it, so that a failed call shows.
 const REVIEWS: &str = "/api/v1/products/0/reviews";
@@ -47,6 +47,9 @@ pub(crate) async fn killed(kube: &KubeBox) -> Result<()> {
     let seen = load.stop().await;
     let lost = seen.answers.iter().filter(|(status, _)| **status != 200).map(|(_, count)| count).sum::<usize>()
         + seen.errors.values().sum::<usize>();
-    ensure!(lost <= CLIENTS, "{lost} requests were lost to one killed pod, more than the {CLIENTS} in flight: {seen:?}");
+    ensure!(
+        lost <= CLIENTS,
+        "{lost} requests were lost to one killed pod, more than the {CLIENTS} in flight: {seen:?}"
+    );
     Ok(())
 }

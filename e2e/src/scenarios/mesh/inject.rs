@@ -4,15 +4,16 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::{STARTED, apply_sample, sample};
-use crate::KubeBox;
+use forestay_e2e::kube_box::KubeBox;
 
 /// Bookinfo, unmodified, in a labelled namespace: two containers a pod, the sidecar a native one.
 pub(crate) async fn bookinfo(kube: &KubeBox) -> Result<()> {
     kube.kubectl_ok(&["label", "namespace", "default", "istio-injection=enabled", "--overwrite"]).await?;
     apply_sample(kube, "bookinfo/platform/kube/bookinfo.yaml").await?;
-    kube.wait_for("default", "deployment", "condition=Available", STARTED)
+    kube.wait_for("default", "deployment", "condition=Available", STARTED).await.or(kube
+        .kubectl_ok(&["wait", "deployment", "--all", "--for=condition=Available", "--timeout=240s"])
         .await
-        .or(kube.kubectl_ok(&["wait", "deployment", "--all", "--for=condition=Available", "--timeout=240s"]).await.map(drop))?;
+        .map(drop))?;
     let pods = pods(kube, "default").await?;
     ensure!(pods.len() == 6, "Bookinfo has {} pods, not 6", pods.len());
     for pod in &pods {
@@ -52,10 +53,14 @@ pub(crate) async fn choices(kube: &KubeBox) -> Result<()> {
     kube.wait_for("choices", "pod/left-out", "condition=Ready", STARTED).await?;
 
     let injected = pods(kube, "choices").await?;
-    let classic = injected.iter().find(|pod| name_of(pod) != "left-out" && pod["metadata"]["deletionTimestamp"].is_null());
+    let classic =
+        injected.iter().find(|pod| name_of(pod) != "left-out" && pod["metadata"]["deletionTimestamp"].is_null());
     let classic = classic.context("no pod of curl in choices")?;
     ensure!(!native_sidecar(classic), "the annotation nativeSidecar: \"false\" gave a native sidecar");
-    ensure!(containers(classic, "containers").contains(&"istio-proxy"), "the classic form has no container istio-proxy");
+    ensure!(
+        containers(classic, "containers").contains(&"istio-proxy"),
+        "the classic form has no container istio-proxy"
+    );
     ensure!(containers(classic, "initContainers") == ["istio-init"], "the classic form has other init containers");
     for pod in pods(kube, "plain").await?.iter().chain(injected.iter().filter(|pod| name_of(pod) == "left-out")) {
         let all = [containers(pod, "containers"), containers(pod, "initContainers")].concat();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{STARTED, config};
-use crate::KubeBox;
+use forestay_e2e::kube_box::KubeBox;
 
 /// Applies the operator's manifests and a MeshInstall and waits as the README says.
 pub(crate) async fn install(kube: &KubeBox) -> Result<()> {

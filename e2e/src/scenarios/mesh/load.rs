@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use http::{Request, header};
 
-use crate::KubeBox;
+use forestay_e2e::kube_box::KubeBox;
 
 /// What a load saw.
 #[derive(Debug, Default, Clone)]
@@ -48,36 +48,38 @@ pub(crate) struct Load {
 impl Load {
     /// Starts `clients` visitors who each ask for `path` every `pause`, with a connection of their own each time.
     pub(crate) fn start(kube: &KubeBox, target: SocketAddr, path: &str, clients: usize, pause: Duration) -> Self {
-        let load = Self { stop: Arc::default(), seen: Arc::default(), tasks: Vec::new() };
+        let mut load = Self { stop: Arc::default(), seen: Arc::default(), tasks: Vec::new() };
         let tasks = (0..clients).map(|_| {
-            let (stop, seen, kube, path) = (load.stop.clone(), load.seen.clone(), kube.clone(), path.to_owned());
+            let (stop, seen, network, path) =
+                (load.stop.clone(), load.seen.clone(), kube.network().clone(), path.to_owned());
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let request = Request::get(&path).header(header::HOST, target.to_string()).body(Bytes::new());
                     let outcome = match request {
-                        Ok(request) => kube.http(target, request).await,
+                        Ok(request) => network.http(target, request).await,
                         Err(error) => Err(error.into()),
                     };
-                    let mut seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    match outcome {
-                        Ok(response) => {
-                            let status = response.status().as_u16();
-                            *seen.answers.entry(status).or_default() += 1;
-                            if status != 200 && seen.bodies.len() < 5 {
-                                let flags = response.headers().get("x-envoy-response-flags").cloned();
-                                let body = String::from_utf8_lossy(response.body()).into_owned();
-                                seen.bodies.push(format!("{status} {flags:?} {body}"));
+                    {
+                        let mut seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        match outcome {
+                            Ok(response) => {
+                                let status = response.status().as_u16();
+                                *seen.answers.entry(status).or_default() += 1;
+                                if status != 200 && seen.bodies.len() < 5 {
+                                    let flags = response.headers().get("x-envoy-response-flags").cloned();
+                                    let body = String::from_utf8_lossy(response.body()).into_owned();
+                                    seen.bodies.push(format!("{status} {flags:?} {body}"));
+                                }
                             }
+                            Err(error) => *seen.errors.entry(format!("{error:#}")).or_default() += 1,
                         }
-                        Err(error) => *seen.errors.entry(format!("{error:#}")).or_default() += 1,
                     }
-                    drop(seen);
                     tokio::time::sleep(pause).await;
                 }
             })
         });
-        let tasks = tasks.collect();
-        Self { tasks, ..load }
+        load.tasks = tasks.collect();
+        load
     }
 
     /// What was seen so far.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{SOON, Visitor, apply_sample, delete_sample};
-use crate::KubeBox;
+use forestay_e2e::kube_box::KubeBox;
 
 /// An edge of Bookinfo's graph: where it is told, and what must be said of it.
 struct Edge {
@@ -53,7 +53,14 @@ pub(crate) async fn edges(kube: &KubeBox) -> Result<()> {
             });
             let labels = found.with_context(|| {
                 let told: Vec<_> = series.iter().map(|labels| format!("{labels:?}")).collect();
-                format!("no {} -> {} told by {:?} as {}:\n{}", edge.from, edge.to, edge.pod, edge.reporter, told.join("\n"))
+                format!(
+                    "no {} -> {} told by {:?} as {}:\n{}",
+                    edge.from,
+                    edge.to,
+                    edge.pod,
+                    edge.reporter,
+                    told.join("\n")
+                )
             })?;
             check(labels, edge)
         })
@@ -88,7 +95,13 @@ fn check(labels: &BTreeMap<String, String>, edge: &Edge) -> Result<()> {
     ];
     for (label, value) in expected {
         let found = labels.get(label).map_or("(absent)", String::as_str);
-        ensure!(found == value, "{} -> {} told at the {}: {label} is {found:?}, not {value:?}", edge.from, edge.to, edge.reporter);
+        ensure!(
+            found == value,
+            "{} -> {} told at the {}: {label} is {found:?}, not {value:?}",
+            edge.from,
+            edge.to,
+            edge.reporter
+        );
     }
     Ok(())
 }

@@ -28,18 +28,104 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
+use forestay_e2e::kube_box::KubeBox;
+use forestay_e2e::{images, progress, tools};
+use futures::FutureExt as _;
 use http::{Request, Response, StatusCode, header};
 
-use crate::KubeBox;
+use crate::runner::{Group, Scenario};
+
+/// The scenarios, in the order of the walkthrough.
+pub(crate) fn group() -> Group {
+    let scenario = |name, about, minutes, run| Scenario {
+        name,
+        about,
+        deadline: Duration::from_mins(minutes),
+        foundation: false,
+        run,
+    };
+    let foundation = |name, about, run| Scenario { foundation: true, ..scenario(name, about, 6, run) };
+    Group {
+        name: "mesh",
+        images: archives,
+        prepare: |_| async { Ok(()) }.boxed(),
+        scenarios: vec![
+            foundation("install", "operator and MeshInstall applied, Ready, useful columns", |b| {
+                install::install(b).boxed()
+            }),
+            foundation("bookinfo", "a labelled namespace's pods get a native sidecar, unmodified YAML", |b| {
+                inject::bookinfo(b).boxed()
+            }),
+            scenario("choices", "classic by annotation; not unlabelled, not opted out", 6, |b| {
+                inject::choices(b).boxed()
+            }),
+            foundation("from-inside", "kubectl exec in ratings prints the page's title", |b| {
+                walkthrough::from_inside(b).boxed()
+            }),
+            foundation("gateway", "the page through LoadBalancer address and NodePort", |b| {
+                walkthrough::through_the_gateway(b).boxed()
+            }),
+            scenario("all-v1", "every page without stars", 3, |b| routing::all_v1(b).boxed()),
+            scenario("jason-v2", "jason sees v2, others v1", 3, |b| routing::jason_sees_v2(b).boxed()),
+            scenario("half-v3", "half of the pages from v3", 3, |b| routing::half_v3(b).boxed()),
+            scenario("jason-v2-v3", "jason sees v2, others v3", 3, |b| routing::jason_v2_others_v3(b).boxed()),
+            scenario("delay", "7 s of delay for jason, and the page apologises", 3, |b| routing::delay(b).boxed()),
+            scenario("abort", "500 from ratings for jason, and the page says so", 3, |b| routing::abort(b).boxed()),
+            scenario("change-under-load", "rules change and no request fails", 5, |b| {
+                routing::change_under_load(b).boxed()
+            }),
+            scenario("on-the-wire", "TLS between sidecars and no HTTP", 3, |b| security::on_the_wire(b).boxed()),
+            scenario("identities", "SPIFFE in the handshake and in x-forwarded-client-cert", 6, |b| {
+                security::identities(b).boxed()
+            }),
+            scenario("strict", "plaintext from outside passes while PERMISSIVE, not under STRICT", 4, |b| {
+                security::strict(b).boxed()
+            }),
+            scenario("wrong-token", "a token for another audience gets no certificate", 6, |b| {
+                security::wrong_token(b).boxed()
+            }),
+            scenario("graceful", "scaling, restarting and deleting lose no request", 8, |b| {
+                discovery::graceful(b).boxed()
+            }),
+            scenario("killed", "a killed pod takes at most what it held with it", 8, |b| discovery::killed(b).boxed()),
+            scenario("metrics", "each edge told by both ends, with Istio's labels", 5, |b| metrics::edges(b).boxed()),
+            scenario("bad-installs", "MeshInstalls that cannot work say which field", 4, |b| {
+                bad_input::mesh_installs(b).boxed()
+            }),
+            scenario("missing-subset", "503 with its flag, and the control plane says so", 4, |b| {
+                bad_input::missing_subset(b).boxed()
+            }),
+            scenario("bad-annotation", "a malformed annotation is refused by name", 3, |b| {
+                bad_input::malformed_annotation(b).boxed()
+            }),
+            scenario("cleanup", "kubectl delete mi leaves nothing, and pods can be created at once", 8, |b| {
+                cleanup::cleanup(b).boxed()
+            }),
+        ],
+    }
+}
+
+/// The images: our own, Bookinfo's, curl and httpbin, from the programs that were built beside this one.
+fn archives() -> Result<Vec<PathBuf>> {
+    let program = std::env::current_exe().context("the path of this program")?;
+    let binaries = images::Binaries::in_folder(program.parent().context("the folder of this program")?);
+    let cache = tools::Cache::open()?;
+    tools::ensure_packages(&["binutils"], &progress::PlainLines)?;
+    let mut archives = images::mesh(&binaries, &cache)?;
+    archives.push(images::samples(&binaries, &cache)?);
+    archives.push(images::httpbin(&tools::httpbin(&progress::PlainLines)?, &cache)?);
+    Ok(archives.into_iter().map(|archive| archive.path).collect())
+}
 
 /// How long a change may take to show, generously: the machine is shared and noisy.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 /// How long pods may take to start.
-pub(crate) const STARTED: Duration = Duration::from_secs(240);
+pub(crate) const STARTED: Duration = Duration::from_mins(4);
 
 /// A file of `$FORESTAY_SAMPLES`, Istio's unmodified YAML.
 pub(crate) fn sample(path: &str) -> Result<PathBuf> {
-    let root = std::env::var_os("FORESTAY_SAMPLES").map_or_else(|| workspace().join("../shared/samples"), PathBuf::from);
+    let root =
+        std::env::var_os("FORESTAY_SAMPLES").map_or_else(|| workspace().join("../shared/samples"), PathBuf::from);
     let file = root.join(path);
     ensure!(file.exists(), "{}: not there; set FORESTAY_SAMPLES to Istio's samples", file.display());
     Ok(file)

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::load::Load;
 use super::{SOON, Visitor, apply_sample, delete_sample, gateway};
-use crate::KubeBox;
+use forestay_e2e::kube_box::KubeBox;
 
 /// Everything to v1: no stars, ever.
 pub(crate) async fn all_v1(kube: &KubeBox) -> Result<()> {
@@ -16,7 +16,7 @@ pub(crate) async fn all_v1(kube: &KubeBox) -> Result<()> {
     let visitor = Visitor::anonymous(kube).await?;
     settled(kube, &visitor, "every page from reviews v1", &["v1"]).await?;
     let counted = count(&visitor, 20).await?;
-    ensure!(counted.keys().eq(["v1"]), "with everything on v1 the pages came from {counted:?}");
+    ensure!(counted.keys().copied().eq(["v1"]), "with everything on v1 the pages came from {counted:?}");
     ensure!(visitor.page().await?.stars() == "none", "v1 has no stars");
     Ok(())
 }
@@ -26,8 +26,8 @@ pub(crate) async fn jason_sees_v2(kube: &KubeBox) -> Result<()> {
     apply_sample(kube, "bookinfo/networking/virtual-service-reviews-test-v2.yaml").await?;
     let (jason, other) = (Visitor::signed_in(kube, "jason").await?, Visitor::anonymous(kube).await?);
     settled(kube, &jason, "jason's page from reviews v2", &["v2"]).await?;
-    ensure!(count(&jason, 10).await?.keys().eq(["v2"]), "jason sees more than v2");
-    ensure!(count(&other, 10).await?.keys().eq(["v1"]), "others see more than v1");
+    ensure!(count(&jason, 10).await?.keys().copied().eq(["v2"]), "jason sees more than v2");
+    ensure!(count(&other, 10).await?.keys().copied().eq(["v1"]), "others see more than v1");
     ensure!(jason.page().await?.stars() == "black", "v2 has black stars");
     Ok(())
 }
@@ -44,7 +44,7 @@ pub(crate) async fn half_v3(kube: &KubeBox) -> Result<()> {
     .await?;
     let counted = count(&visitor, 120).await?;
     let v3 = counted.get("v3").copied().unwrap_or_default();
-    ensure!(counted.keys().eq(["v1", "v3"]), "with 50/50 the pages came from {counted:?}");
+    ensure!(counted.keys().copied().eq(["v1", "v3"]), "with 50/50 the pages came from {counted:?}");
     // A fair coin leaves 36..=84 of 120 once in some ten thousand runs.
     ensure!((36..=84).contains(&v3), "of 120 pages {v3} came from v3, not about half: {counted:?}");
     Ok(())
@@ -56,8 +56,8 @@ pub(crate) async fn jason_v2_others_v3(kube: &KubeBox) -> Result<()> {
     let (jason, other) = (Visitor::signed_in(kube, "jason").await?, Visitor::anonymous(kube).await?);
     settled(kube, &jason, "jason's page from reviews v2", &["v2"]).await?;
     settled(kube, &other, "others' page from reviews v3", &["v3"]).await?;
-    ensure!(count(&jason, 10).await?.keys().eq(["v2"]), "jason sees more than v2");
-    ensure!(count(&other, 10).await?.keys().eq(["v3"]), "others see more than v3");
+    ensure!(count(&jason, 10).await?.keys().copied().eq(["v2"]), "jason sees more than v2");
+    ensure!(count(&other, 10).await?.keys().copied().eq(["v3"]), "others see more than v3");
     ensure!(other.page().await?.stars() == "red", "v3 has red stars");
     Ok(())
 }

@@ -10,11 +10,12 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use super::{SOON, STARTED, Visitor, pod, sample};
-use crate::{KubeBox, progress, tools};
+use forestay_e2e::kube_box::KubeBox;
+use forestay_e2e::{progress, tools};
 
 /// A capture on the node while pages are served holds TLS and no HTTP.
 pub(crate) async fn on_the_wire(kube: &KubeBox) -> Result<()> {
-    tools::debian::ensure(&["tcpdump"], &progress::Lines)?;
+    tools::ensure_packages(&["tcpdump"], &progress::PlainLines)?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("between-sidecars.pcap");
     let mut capture = tokio::process::Command::new("nsenter")
@@ -75,7 +76,8 @@ pub(crate) async fn identities(kube: &KubeBox) -> Result<()> {
         let headers = kube.exec_ok("default", &curl, Some("curl"), &ask).await?;
         let lower = headers.to_ascii_lowercase();
         ensure!(lower.contains("x-forwarded-client-cert"), "no x-forwarded-client-cert in {headers}");
-        for part in ["By=spiffe://cluster.local/ns/default/sa/httpbin", "URI=spiffe://cluster.local/ns/default/sa/curl"] {
+        for part in ["By=spiffe://cluster.local/ns/default/sa/httpbin", "URI=spiffe://cluster.local/ns/default/sa/curl"]
+        {
             ensure!(headers.contains(part), "x-forwarded-client-cert does not say {part}: {headers}");
         }
         Ok(())
@@ -87,7 +89,17 @@ pub(crate) async fn identities(kube: &KubeBox) -> Result<()> {
 pub(crate) async fn strict(kube: &KubeBox) -> Result<()> {
     let outsider = "jsonpath={.items[0].metadata.name}";
     let outsider = kube.kubectl_ok(&["-n", "plain", "get", "pod", "-l", "app=curl", "-o", outsider]).await?;
-    let ask = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10", "http://details.default:9080/details/0"];
+    let ask = [
+        "curl",
+        "-sS",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "--max-time",
+        "10",
+        "http://details.default:9080/details/0",
+    ];
     let answer = kube.exec_ok("plain", &outsider, Some("curl"), &ask).await?;
     ensure!(answer == "200", "while PERMISSIVE an outsider was answered {answer}");
 

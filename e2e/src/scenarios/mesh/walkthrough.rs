@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{SOON, Visitor, apply_sample, pod};
-use crate::KubeBox;
+use forestay_e2e::kube_box::KubeBox;
 
 const TITLE: &str = "Simple Bookstore App";
 
@@ -38,7 +38,8 @@ pub(crate) async fn through_the_gateway(kube: &KubeBox) -> Result<()> {
     let port = kube.kubectl_ok(&["-n", "istio-system", "get", "service", "istio-ingressgateway", "-o", port]).await?;
     let node = "jsonpath={.items[0].status.hostIP}";
     let gateway = ["-n", "istio-system", "get", "po", "-l", "istio=ingressgateway", "-o", node];
-    let node: SocketAddr = format!("{}:{port}", kube.kubectl_ok(&gateway).await?.trim()).parse().context("node port")?;
+    let node: SocketAddr =
+        format!("{}:{port}", kube.kubectl_ok(&gateway).await?.trim()).parse().context("node port")?;
     let page = kube.http_get(&format!("http://{node}/productpage")).await?;
     ensure!(page.status() == 200, "the NodePort answered {}", page.status());
     Ok(())
