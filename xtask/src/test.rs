@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// Only these tiers
     #[arg(value_enum)]
     tiers: Vec<Tier>,
-    /// Only the scenarios of the cluster tier whose names contain this
+    /// Only this scenario, or group of them, of the cluster tier
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
 }
