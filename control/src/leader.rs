@@ -187,4 +187,31 @@ mod tests {
         let renewed = held(&taken, "a", now).spec.unwrap_or_default();
         assert_eq!((renewed.lease_transitions, renewed.acquire_time), (Some(5), spec.acquire_time));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_of_several_leads_and_another_follows_when_it_stops() {
+        let api = crate::api_server::ApiServer::new();
+        let replicas: Vec<_> = ["a", "b", "c"]
+            .map(|me| {
+                let (leads, leader) = watch::channel(false);
+                let (client, stop) = (api.client(), CancellationToken::new());
+                let until = stop.clone();
+                tokio::spawn(async move { run(client, "istio-system", me, leads, until).await });
+                (leader, stop)
+            })
+            .into();
+        let leaders = || -> Vec<usize> { (0..3).filter(|index| *replicas[*index].0.borrow()).collect() };
+        let holder = |api: &crate::api_server::ApiServer| {
+            let lease = api.get("coordination.k8s.io/v1", "leases", "istio-system", LEASE)?;
+            lease["spec"]["holderIdentity"].as_str().map(ToOwned::to_owned)
+        };
+        tokio::time::sleep(DURATION * 4).await;
+        let [first] = leaders()[..] else { panic!("one leader, not {:?}", leaders()) };
+        assert_eq!(holder(&api).as_deref(), Some(["a", "b", "c"][first]));
+
+        replicas[first].1.cancel();
+        tokio::time::sleep(PERIOD * 2).await;
+        let [second] = leaders()[..] else { panic!("one leader, not {:?}", leaders()) };
+        assert_ne!(first, second, "given back, so nobody waits for it to run out");
+    }
 }

@@ -8,6 +8,8 @@
 //! * [`leader`]: which of the replicas may write
 //! * [`metrics`]: what is measured
 
+#[cfg(test)]
+mod api_server;
 mod ca;
 mod leader;
 mod metrics;

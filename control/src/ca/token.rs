@@ -122,4 +122,13 @@ mod tests {
         let refusal = Reviewer::new(None).review("token", "cluster.local").await.unwrap_err();
         assert!(matches!(refusal, Refusal::NoReviewer));
     }
+
+    #[tokio::test]
+    async fn the_api_server_is_asked_for_our_audience() {
+        let reviewer = Reviewer::new(Some(crate::api_server::ApiServer::new().client()));
+        let identity = reviewer.review("default:bookinfo-reviews", "example.org").await.unwrap();
+        assert_eq!(identity.to_string(), "spiffe://example.org/ns/default/sa/bookinfo-reviews");
+        let refusal = reviewer.review("nonsense", "example.org").await.unwrap_err().to_string();
+        assert!(refusal.contains("invalid bearer token"), "{refusal}");
+    }
 }

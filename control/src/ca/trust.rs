@@ -207,4 +207,37 @@ mod tests {
         assert!(known.missing("root").is_empty());
         assert_eq!(known.missing("a new root"), ["default", "edited"]);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_leader_writes_and_repairs_it_in_every_namespace() {
+        use crate::api_server::ApiServer;
+        use crate::ca::{Authority, Material};
+        use serde_json::json;
+        let api = ApiServer::new();
+        let namespace = |name: &str| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        api.put("namespaces", namespace("default"));
+        let now = std::time::SystemTime::now();
+        let material = Material::self_signed("cluster.local", now).unwrap();
+        let authority = Authority::load(&material, now).unwrap();
+        let (_sender, current) = watch::channel(Some(std::sync::Arc::new(authority)));
+        let (leads, leader) = watch::channel(false);
+        tokio::spawn(run(api.client(), current, leader, CancellationToken::new()));
+        let map = |api: &ApiServer, namespace: &str| api.get("v1", "configmaps", namespace, ROOT_CERT_CONFIG_MAP);
+        let good = |api: &ApiServer, namespace: &str| {
+            map(api, namespace).filter(|map| map["data"][ROOT_CERT_KEY] == material.root_cert.as_str())
+        };
+        tokio::time::sleep(RETRY * 3).await;
+        assert!(map(&api, "default").is_none(), "only the leader writes");
+
+        leads.send_replace(true);
+        api.until(|api| good(api, "default")).await;
+        api.put("namespaces", namespace("later"));
+        api.until(|api| good(api, "later")).await;
+        api.delete("v1", "configmaps", "default", ROOT_CERT_CONFIG_MAP);
+        api.until(|api| good(api, "default")).await;
+        let mut edited = map(&api, "later").unwrap();
+        edited["data"][ROOT_CERT_KEY] = json!("edited");
+        api.put("configmaps", edited);
+        api.until(|api| good(api, "later")).await;
+    }
 }

@@ -197,22 +197,21 @@ pub(crate) async fn accept(
             }
         };
         let _ = stream.set_nodelay(true); // only latency is lost
-        let current = config.as_ref().map(|config| config.borrow().clone());
+        let mut config = config.clone();
         let (connections, handshakes, stop) = (connections.clone(), Arc::clone(&handshakes), stop.clone());
         tokio::spawn(async move {
             let connection = async {
-                match current {
-                    None => Ok(plain(stream, address)),
-                    Some(None) => Err(io::Error::other("the certificate authority is not loaded yet")),
-                    Some(Some(config)) => {
-                        let _turn = handshakes.acquire().await;
-                        let handshake = TlsAcceptor::from(config).accept(stream);
-                        let stream = tokio::time::timeout(HANDSHAKE, handshake).await??;
-                        Ok(secured(stream, address))
-                    }
-                }
+                let Some(config) = &mut config else { return Ok(plain(stream, address)) };
+                let handshake = async {
+                    // Whoever comes before the authority is loaded waits for it.
+                    let current = config.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
+                    let _turn = handshakes.acquire().await;
+                    let current = current.ok_or_else(|| io::Error::other("there is no certificate"))?;
+                    TlsAcceptor::from(current).accept(stream).await
+                };
+                Ok(secured(tokio::time::timeout(HANDSHAKE, handshake).await??, address))
             };
-            let connection = tokio::select! {
+            let connection: io::Result<Connection> = tokio::select! {
                 () = stop.cancelled() => return,
                 connection = connection => connection,
             };

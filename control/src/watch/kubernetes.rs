@@ -249,3 +249,6 @@ async fn mesh(watch: ConfigMapWatch, intake: Arc<Intake>, stop: CancellationToke
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
