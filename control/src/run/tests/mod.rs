@@ -1,5 +1,7 @@
 //! The control plane as a whole, over real sockets on loopback: Bookinfo from a folder, a proxy of ours as the client.
 
+mod envoy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
