@@ -12,6 +12,7 @@
 
 pub mod compile;
 pub mod decide;
+pub mod explain;
 pub mod ir;
 pub mod snapshot;
 pub mod store;
