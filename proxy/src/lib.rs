@@ -10,7 +10,7 @@
 //! * [`upstream`]: cluster, endpoint, connection
 //! * [`telemetry`]: what is told of it; [`error`]: what goes wrong, and what client and log see of it
 //!
-//! [`net`] is the seam below: sockets, or memory in tests. [`redirect`] sets up redirection in a pod's network namespace.
+//! [`run`] is the process. [`net`] is the seam below: sockets, or memory in tests. [`redirect`] sets up redirection in a pod's network namespace.
 
 pub mod admin;
 pub mod agent;
@@ -19,6 +19,7 @@ pub mod http;
 pub mod listen;
 pub mod net;
 pub mod redirect;
+pub mod run;
 pub mod tcp;
 pub mod telemetry;
 pub mod tls;

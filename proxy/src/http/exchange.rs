@@ -10,7 +10,7 @@ use engine::ir::fault::AbortStatus;
 use engine::ir::listener::{Direction, HttpChain, HttpFilter, ServerHeader};
 use engine::ir::route::{self, RouteAction};
 use engine::snapshot::{NoRoute, Routed};
-use http::header::{HeaderValue, SERVER};
+use http::header::{CONNECTION, HeaderValue, SERVER};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -26,6 +26,7 @@ use super::reply;
 use super::serve::Connection;
 use super::upgrade;
 use crate::error::{Flag, ProxyError};
+use crate::listen::live::Ending;
 use crate::telemetry::access_log::Entry;
 use crate::telemetry::istio::{Reporter, RequestProtocol, Security};
 
@@ -74,6 +75,13 @@ pub async fn exchange(connection: Rc<Connection>, request: Request<Incoming>) ->
     if asked_for_metadata {
         headers.insert(xds::peer::HEADER, connection.worker.own.header.clone());
         headers.insert(xds::peer::ID_HEADER, connection.worker.own.id.clone());
+    }
+    if connection.worker.draining.get() {
+        // HTTP/1: this answer is the connection's last. HTTP/2: GOAWAY, if the connection came after the drain began.
+        if version != Version::HTTP_2 {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        connection.entered.open.end(Ending::Gracefully);
     }
     // The version on the way back is the client's, whatever the endpoint spoke.
     *response.version_mut() = version;
@@ -342,4 +350,13 @@ fn with_route_headers(
         headers::apply(ops, response.headers_mut(), &|piece, own| facts.piece(piece, own));
     }
     response
+}
+
+/// How large the future of a request is.
+#[cfg(test)]
+pub(crate) fn size_of_future() -> usize {
+    fn of<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+    of(exchange)
 }

@@ -69,6 +69,7 @@ pub struct LogPart {
 impl Record {
     /// A request that has just come.
     pub fn new(worker: Rc<Worker>, reporter: Reporter) -> Self {
+        worker.recorder.envoy().downstream_rq_active.add(1);
         Self {
             worker,
             start: Instant::now(),
@@ -136,6 +137,7 @@ impl Record {
     }
 
     fn tell(&mut self) {
+        self.worker.recorder.envoy().downstream_rq_active.sub(1);
         let duration = self.start.elapsed();
         if self.counted {
             let key = Key {

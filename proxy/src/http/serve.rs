@@ -121,6 +121,7 @@ pub async fn serve(
         let serving = std::pin::pin!(builder.serve_connection(io, service));
         finish(serving, &open, |serving| serving.graceful_shutdown()).await
     } else {
+        let draining = worker.clone();
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
@@ -130,7 +131,14 @@ pub async fn serve(
             .max_buf_size(BUFFER.max(most))
             .half_close(false);
         let serving = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
-        finish(serving, &open, |serving| serving.graceful_shutdown()).await
+        finish(serving, &open, |serving| {
+            // hyper closes an idle connection at once, and a request may be on its way: in a drain the next answer says
+            // `connection: close` instead.
+            if !draining.draining.get() {
+                serving.graceful_shutdown();
+            }
+        })
+        .await
     }
 }
 

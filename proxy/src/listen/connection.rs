@@ -27,6 +27,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const SILENCE_LOCAL: Duration = Duration::from_millis(200);
 /// ... and over a network, where a lost ClientHello comes again after a retransmission.
 const SILENCE_REMOTE: Duration = Duration::from_secs(1);
+/// How long a client may stay silent where it has to speak: as long as an idle connection lives.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3600);
 
 /// A client's connection, once it is known what it speaks.
 #[derive(Clone, Debug)]
@@ -155,7 +157,7 @@ async fn look(io: &mut Io, inspect: Sniff, listener: &Listener, facts: &mut Fact
     let mut sniffed = sniff(io, Some(first)).await.map_err(gone)?;
     if sniffed == Sniffed::Silent && !server_may_speak(listener, facts) {
         // Whoever serves it waits for the client too; only the protocol is unknown until then.
-        sniffed = sniff(io, configured).await.map_err(gone)?;
+        sniffed = sniff(io, configured.or(Some(LONGEST_SILENCE))).await.map_err(gone)?;
     }
     let http = |protocol: &str| vec![protocol.to_owned()];
     match sniffed {
@@ -209,4 +211,15 @@ async fn handshake(
     client.leaf = accepted.peer;
     client.alpn = accepted.alpn;
     Ok(accepted.io)
+}
+
+/// A connection whose task panics.
+#[cfg(test)]
+pub(crate) fn panicking(worker: &Rc<Worker>) {
+    let counted = Counted(worker.clone());
+    worker.recorder.envoy().downstream_cx_active.add(1);
+    tokio::task::spawn_local(async move {
+        let _counted = counted;
+        panic!("a test's own");
+    });
 }

@@ -24,18 +24,29 @@ impl Default for DrainRules {
     }
 }
 
-/// Waits until the proxy may end. `total` counts connections that ever came, `open` those that are open now.
-pub async fn wait(rules: DrainRules, total: impl Fn() -> u64, open: impl Fn() -> u64) {
+/// What is going on in the proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Connections that ever came.
+    pub total: u64,
+    /// Connections that are open now.
+    pub open: u64,
+    /// Requests that are being answered.
+    pub requests: u64,
+}
+
+/// Waits until the proxy may end.
+pub async fn wait(rules: DrainRules, traffic: impl Fn() -> Traffic) {
     let start = Instant::now();
-    let (mut seen, mut last) = (total(), start);
+    let (mut seen, mut last) = (traffic().total, start);
     loop {
-        let now = Instant::now();
-        if total() != seen {
-            seen = total();
+        let (now, traffic) = (Instant::now(), traffic());
+        if traffic.total != seen {
+            seen = traffic.total;
             last = now;
         }
         let (passed, quiet) = (now - start, now - last);
-        let over = passed >= rules.minimum && (open() == 0 || quiet >= rules.quiet);
+        let over = passed >= rules.minimum && (traffic.open == 0 || (quiet >= rules.quiet && traffic.requests == 0));
         if over || passed >= rules.maximum {
             return;
         }
@@ -50,27 +61,27 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{DrainRules, wait};
+    use super::{DrainRules, Traffic, wait};
 
     #[tokio::test(start_paused = true)]
     async fn it_ends_when_clients_have_stopped_coming() {
-        let (total, open) = (Cell::new(1), Cell::new(1));
+        let traffic = Cell::new(Traffic { total: 1, open: 1, requests: 0 });
         let start = Instant::now();
         let clients = async {
             for _ in 0..8 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                total.set(total.get() + 1);
+                traffic.set(Traffic { total: traffic.get().total + 1, ..traffic.get() });
             }
         };
         let drained = async {
-            wait(DrainRules::default(), || total.get(), || open.get()).await;
+            wait(DrainRules::default(), || traffic.get()).await;
             start.elapsed().as_secs()
         };
         let (elapsed, ()) = tokio::join!(drained, clients);
         assert_eq!(elapsed, 13, "five seconds after the last connection");
 
         let start = Instant::now();
-        wait(DrainRules::default(), || 0, || 0).await;
+        wait(DrainRules::default(), Traffic::default).await;
         assert_eq!(start.elapsed().as_secs(), 5, "the minimum, with nobody there");
     }
 }

@@ -146,11 +146,10 @@ impl Live {
         let live = &worker.live;
         let number = live.next.get();
         live.next.set(number + 1);
-        let ending = if worker.draining.get() { Ending::Gracefully } else { Ending::No };
         let open = Rc::new(Open {
             facts,
             chain: RefCell::new(chain),
-            ending: Cell::new(ending),
+            ending: Cell::new(Ending::No),
             wake: Notify::new(),
             report: RefCell::new(None),
         });

@@ -23,6 +23,8 @@ struct Inner {
     listeners: HashMap<SocketAddr, mpsc::UnboundedSender<Accepted>>,
     names: HashMap<String, Vec<IpAddr>>,
     connected: HashMap<SocketAddr, usize>,
+    /// Listeners that get what was going elsewhere.
+    redirected: HashMap<SocketAddr, SocketAddr>,
     next_port: u16,
 }
 
@@ -60,6 +62,11 @@ impl MemoryNet {
         self.with(|inner| inner.connected.get(&address).copied().unwrap_or(0))
     }
 
+    /// From now on, connections to `listener` were going to `original`.
+    pub fn redirect_to(&self, listener: SocketAddr, original: SocketAddr) {
+        self.with(|inner| inner.redirected.insert(listener, original));
+    }
+
     /// Connects to `listener` as if redirection had taken a connection to `original` there.
     pub fn redirect(&self, listener: SocketAddr, peer: SocketAddr, original: SocketAddr) -> io::Result<Io> {
         self.pipe(listener, peer, Some(original))
@@ -76,6 +83,7 @@ impl MemoryNet {
 
     fn pipe(&self, to: SocketAddr, peer: SocketAddr, original: Option<SocketAddr>) -> io::Result<Io> {
         let (near, far) = tokio::io::duplex(PIPE);
+        let original = original.or_else(|| self.with(|inner| inner.redirected.get(&to).copied()));
         let accepted = Accepted { io: Io::new(Stream::Memory(far)), peer, local: to, original };
         let sent = self.with(|inner| {
             *inner.connected.entry(to).or_default() += 1;

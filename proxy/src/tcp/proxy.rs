@@ -80,7 +80,8 @@ async fn upstream(
     let attempts = chain.max_connect_attempts.max(1);
     let mut outcome = Err(ProxyError::NoHealthyUpstream(chosen.name.to_string()));
     for _ in 0..attempts {
-        let picked = state.pick(worker.random(), None, &avoid, 3, Some(client.destination))?;
+        let original = Some(client.destination).filter(|_| client.redirected);
+        let picked = state.pick(worker.random(), None, &avoid, 3, original)?;
         let counted = state
             .place()
             .ok_or_else(|| ProxyError::Overflow { cluster: chosen.name.to_string(), limit: "maxConnections" })?;

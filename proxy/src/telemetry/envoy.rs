@@ -33,6 +33,8 @@ pub struct EnvoyCells {
     pub downstream_cx_total: Cell,
     /// `envoy_listener_http_downstream_rq`
     pub downstream_rq: Cell,
+    /// `envoy_http_downstream_rq_active`
+    pub downstream_rq_active: Cell,
     /// Connection tasks that panicked.
     pub panics: Cell,
     /// TLS handshakes of clients that failed.

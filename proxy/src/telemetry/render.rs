@@ -33,6 +33,7 @@ pub fn prometheus(registry: &Registry, server: &Server) -> String {
     single(&mut out, "envoy_listener_downstream_cx_active", "gauge", sum(|cells| cells.downstream_cx_active.get()));
     single(&mut out, "envoy_listener_downstream_cx_total", "counter", sum(|cells| cells.downstream_cx_total.get()));
     single(&mut out, "envoy_listener_http_downstream_rq", "counter", sum(|cells| cells.downstream_rq.get()));
+    single(&mut out, "envoy_http_downstream_rq_active", "gauge", sum(|cells| cells.downstream_rq_active.get()));
     single(&mut out, "envoy_listener_ssl_connection_error", "counter", sum(|cells| cells.handshake_failures.get()));
     single(&mut out, "forestay_connection_panics_total", "counter", sum(|cells| cells.panics.get()));
     single(&mut out, "envoy_server_uptime", "gauge", server.uptime.as_secs());

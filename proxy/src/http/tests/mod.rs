@@ -1,1 +1,8 @@
+//! The request path end to end, in memory: clients, proxies and servers on one paused clock.
 
+mod failures;
+mod mesh;
+mod routing;
+mod world;
+
+pub(crate) use world::http_chain;
