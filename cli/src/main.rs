@@ -5,6 +5,7 @@
 //! * [`version`]: `forestay version`
 
 mod log;
+mod version;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,8 @@ enum Verb {
     Istiod(Box<control::Args>),
     /// Inject sidecars (runs in the cluster)
     Webhook(webhook::Args),
+    /// Tell the versions of this program, the control plane and the proxies
+    Version(version::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             Verb::Operator(args) => operator::run(args).await,
             Verb::Istiod(args) => control::run(*args).await,
             Verb::Webhook(args) => webhook::run(args).await,
+            Verb::Version(args) => version::run(args).await,
         }
     })
 }

@@ -194,17 +194,12 @@ mod tests {
             let ours = super::whole_numbers(&ours);
             let name = ours["metadata"]["name"].as_str().unwrap();
             let theirs = theirs.iter().find(|crd| crd["metadata"]["name"] == name).expect("a kind of Istio's");
-            let mut found = BTreeSet::new();
-            for (path, value) in flat(&ours["spec"]) {
-                found.insert(path.clone());
-                let expected = flat(&theirs["spec"]).get(&path).cloned();
-                if expected.as_ref() != Some(&value) {
-                    differences.push(format!("{name}{path}: ours {value}, Istio's {expected:?}"));
-                }
-            }
-            for (path, value) in flat(&theirs["spec"]) {
-                if !found.contains(&path) {
-                    differences.push(format!("{name}{path}: ours absent, Istio's {value}"));
+            let (ours, theirs) = (flat(&ours["spec"]), flat(&theirs["spec"]));
+            let paths: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+            for path in paths {
+                let (ours, theirs) = (ours.get(path), theirs.get(path));
+                if ours != theirs {
+                    differences.push(format!("{name}{path}: ours {ours:?}, Istio's {theirs:?}"));
                 }
             }
         }
