@@ -26,7 +26,10 @@ fn server(c: &mut Checker, server: &Server) {
     match &server.port {
         None => c.error("port", "must be set"),
         Some(port) => c.field("port", |c| {
-            c.port("number", port.number);
+            // A unix socket has no port.
+            if !server.bind.starts_with("unix://") {
+                c.port("number", port.number);
+            }
             c.required("name", &port.name);
             if !PROTOCOLS.contains(&protocol.as_str()) {
                 c.error("protocol", format!("\"{}\" is not one of {}", port.protocol, PROTOCOLS.join(", ")));

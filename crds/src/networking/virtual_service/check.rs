@@ -194,6 +194,10 @@ fn http_match(c: &mut Checker, m: &HttpMatchRequest) {
             if key.is_empty() {
                 c.error(name, "has an empty name");
             }
+            // Istio takes `withoutHeaders: {x: {regex: "*"}}` for "x must be absent".
+            if name == "withoutHeaders" && value.matcher() == StringMatcher::Regex("*") {
+                continue;
+            }
             c.key(name, key, |c| string_match(c, value));
         }
     }
