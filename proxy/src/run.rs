@@ -126,8 +126,9 @@ async fn open_sockets(publisher: Arc<Publisher>, mut sockets: Sockets, readiness
         if snapshot.listeners().next().is_none() && sockets.count() == 0 {
             continue; // nothing has been received yet
         }
+        // An address that cannot be opened is in the log; it must not keep the others from getting traffic.
         let failed = sockets.update(&snapshot);
-        if failed.is_empty() {
+        if failed.is_empty() || sockets.count() > 0 {
             readiness.listeners_active();
         }
     }

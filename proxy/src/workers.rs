@@ -6,10 +6,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use engine::Snapshot;
+use engine::ir::access_log::AccessLog;
 use http::HeaderValue;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
@@ -19,7 +19,7 @@ use crate::agent::lifecycle::Phase;
 use crate::listen::live::Live;
 use crate::listen::sockets::Handed;
 use crate::net::Net;
-use crate::telemetry::access_log::{Lines, Sink};
+use crate::telemetry::access_log::{Lines, Sink, Writer};
 use crate::telemetry::istio::{Recorder, WorkerSeries};
 use crate::tls::identity::Identity;
 use crate::tls::server::ServerConfigs;
@@ -52,10 +52,13 @@ pub struct Worker {
     pub draining: Cell<bool>,
     identity: watch::Receiver<Option<Arc<Identity>>>,
     servers: RefCell<Rc<ServerConfigs>>,
-    lines: RefCell<Vec<(Box<[engine::ir::access_log::AccessLog]>, Option<Rc<Lines>>)>>,
+    lines: RefCell<Vec<KnownLogs>>,
     shared: Arc<SharedClusters>,
     random: RefCell<fastrand::Rng>,
 }
+
+/// The logs of a chain, and their formats once read.
+type KnownLogs = (Box<[AccessLog]>, Option<Rc<Lines>>);
 
 /// A worker's hold on a configuration: counted on its own thread, so that a request does not touch what other workers touch.
 #[derive(Debug)]
@@ -97,7 +100,7 @@ pub struct Parts {
     /// What all workers share of clusters.
     pub shared: Arc<SharedClusters>,
     /// The access logs' writer.
-    pub log_writer: SyncSender<(Arc<str>, String)>,
+    pub log_writer: Writer,
     /// The seed of this worker's decisions by chance.
     pub seed: u64,
 }
@@ -154,7 +157,7 @@ impl Worker {
     }
 
     /// The access logs of a chain, read once.
-    pub fn lines(&self, logs: &[engine::ir::access_log::AccessLog]) -> Option<Rc<Lines>> {
+    pub fn lines(&self, logs: &[AccessLog]) -> Option<Rc<Lines>> {
         if logs.is_empty() {
             return None;
         }
@@ -273,6 +276,76 @@ pub fn cpu_limit() -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+
+    use tokio::sync::{mpsc, watch};
+
+    use super::{Parts, Start};
+    use crate::agent::lifecycle::{Lifecycle, Phase};
+    use crate::http::tests as world;
+    use crate::listen::sockets::Sockets;
+    use crate::net::Net;
+    use crate::telemetry::istio::Registry;
+    use crate::xds::publish::Publisher;
+
+    /// Two workers' threads, real sockets: a gateway before a server.
+    #[test]
+    fn workers_serve_what_the_control_thread_hands_them() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let upstream = server.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for mut stream in server.incoming().flatten() {
+                std::thread::spawn(move || {
+                    let mut head = [0; 4096];
+                    while stream.read(&mut head).is_ok_and(|read| read > 0) {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+                    }
+                });
+            }
+        });
+        // A port that was free a moment ago.
+        let gateway = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let snapshot = Arc::new(world::gateway(&gateway.to_string(), &upstream.to_string()));
+
+        let (publisher, lifecycle, registry) = (Publisher::new(), Lifecycle::new(), Registry::new(2));
+        let (identity, identities) = watch::channel(None);
+        let (mut senders, mut threads) = (Vec::new(), Vec::new());
+        for series in &registry.workers {
+            let (sender, sockets) = mpsc::unbounded_channel();
+            senders.push(sender);
+            let parts = Parts {
+                net: Net::Host,
+                metadata: xds::peer::PeerMetadata::default(),
+                node_id: "router~127.0.0.1~g.d~d.svc.cluster.local".into(),
+                identity: identities.clone(),
+                series: series.clone(),
+                shared: Arc::default(),
+                log_writer: std::sync::mpsc::sync_channel(1).0,
+                seed: 1,
+            };
+            let start = Start { parts, updates: publisher.subscribe(), sockets, phase: lifecycle.watch() };
+            threads.push(std::thread::spawn(move || super::run(start)));
+        }
+        publisher.snapshot(snapshot.clone());
+        let mut sockets = Sockets::new(senders);
+        assert!(sockets.update(&snapshot).is_empty());
+        for _ in 0..20 {
+            let mut client = std::net::TcpStream::connect(gateway).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("hello"), "{answer}");
+        }
+        lifecycle.advance(Phase::Quitting);
+        for thread in threads {
+            thread.join().unwrap().unwrap();
+        }
+        drop(identity);
+        let served: u64 = registry.workers.iter().map(|worker| worker.envoy.downstream_rq.get()).sum();
+        assert_eq!(served, 20);
+    }
+
     #[test]
     fn how_many_workers() {
         for (name, configured, limit, sidecar, expected) in [

@@ -97,7 +97,7 @@ fn put_server(headers: &mut http::HeaderMap, chain: &HttpChain) {
 }
 
 fn exchanges_metadata(chain: &HttpChain) -> bool {
-    chain.filters.iter().any(|filter| *filter == HttpFilter::PeerMetadata)
+    chain.filters.contains(&HttpFilter::PeerMetadata)
 }
 
 async fn answer(
@@ -172,6 +172,7 @@ async fn answer(
     response
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "it stays boxed until the response has ended")]
 fn begin(connection: &Rc<Connection>, chain: &HttpChain, parts: &Parts) -> Box<Record> {
     let worker = &connection.worker;
     let inbound = chain.direction == Direction::Inbound;

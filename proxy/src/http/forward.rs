@@ -105,7 +105,7 @@ struct Attempts<'a> {
     upgrade: bool,
     hash: Option<u64>,
     policy: Option<Arc<RetryPolicy>>,
-    count_attempts: bool,
+    tell_number: bool,
     avoid: Vec<std::net::SocketAddr>,
     deadline: Option<Instant>,
     request_ended: Rc<Cell<bool>>,
@@ -166,7 +166,7 @@ pub async fn forward(
         upgrade: wants_upgrade,
         hash,
         policy,
-        count_attempts: routed.host.include_attempt_count,
+        tell_number: routed.host.include_attempt_count,
         avoid: Vec::new(),
         deadline,
         request_ended,
@@ -298,10 +298,9 @@ impl Attempts<'_> {
         let per_try = self.policy.as_ref().and_then(|policy| policy.per_try_timeout).map(|time| Instant::now() + time);
         let (until, error) = match (self.deadline, per_try) {
             (None, None) => return self.once(tried, record).await,
-            (Some(deadline), None) => (deadline, ProxyError::Timeout),
             (None, Some(per_try)) => (per_try, ProxyError::PerTryTimeout),
             (Some(deadline), Some(per_try)) if per_try < deadline => (per_try, ProxyError::PerTryTimeout),
-            (Some(deadline), Some(_)) => (deadline, ProxyError::Timeout),
+            (Some(deadline), _) => (deadline, ProxyError::Timeout),
         };
         match tokio::time::timeout_at(until, self.once(tried, record)).await {
             Ok(outcome) => outcome,
@@ -370,7 +369,7 @@ impl Attempts<'_> {
         let headers = if more { self.head.headers.clone() } else { std::mem::take(&mut self.head.headers) };
         *request.headers_mut() = headers;
         let headers = request.headers_mut();
-        if self.count_attempts {
+        if self.tell_number {
             headers.insert(ATTEMPT_COUNT, HeaderValue::from(tried + 1));
         }
         // Only to an endpoint that has a proxy of the mesh before it: an application has no use for it, a stranger no right to it.
@@ -510,17 +509,14 @@ impl Finishing<'_> {
             log.entry.response = log.lines.response(&parts.headers);
         }
         parts.version = Version::HTTP_11;
-        let body = match (server_upgrade, held.client_upgrade) {
-            (Some(server), Some(client)) => {
-                upgrade::start(self.connection.clone(), client, server, active, record);
-                ResponseBody::own(bytes::Bytes::new(), None)
-            }
-            _ => {
-                let deadline = held.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-                let Held { permit, request_ended, idle, .. } = held;
-                let source = Source { lease, active, permit: Some(permit), request_ended, deadline, idle };
-                ResponseBody::relayed(body, source, record)
-            }
+        let body = if let (Some(server), Some(client)) = (server_upgrade, held.client_upgrade) {
+            upgrade::start(self.connection.clone(), client, server, active, record);
+            ResponseBody::own(bytes::Bytes::new(), None)
+        } else {
+            let deadline = held.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+            let Held { permit, request_ended, idle, .. } = held;
+            let source = Source { lease, active, permit: Some(permit), request_ended, deadline, idle };
+            ResponseBody::relayed(body, source, record)
         };
         Response::from_parts(parts, body)
     }

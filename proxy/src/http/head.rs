@@ -67,10 +67,26 @@ pub(super) fn make(
         authority = new;
     }
     headers.remove(HOST);
+    join_cookies(&mut headers);
     if let Some(original) = path.original {
         headers.insert(ORIGINAL_PATH, original);
     }
     Head { method: asked.parts.method.clone(), path: path.path, authority, headers }
+}
+
+/// HTTP/2 may send a cookie in pieces; HTTP/1 takes one header only (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut pieces = headers.get_all(COOKIE).iter();
+    if let (Some(first), Some(_)) = (pieces.next(), pieces.next()) {
+        let mut joined = first.as_bytes().to_vec();
+        for piece in headers.get_all(COOKIE).iter().skip(1) {
+            joined.extend_from_slice(b"; ");
+            joined.extend_from_slice(piece.as_bytes());
+        }
+        if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+            headers.insert(COOKIE, joined);
+        }
+    }
 }
 
 fn has_pieces(ops: &HeaderOps) -> bool {
@@ -193,14 +209,26 @@ fn query<'a>(asked: &'a Asked, name: &str) -> Option<&'a str> {
 mod tests {
     use std::time::Duration;
 
-    use super::grpc_timeout;
+    use http::header::{COOKIE, HeaderMap, HeaderValue};
+
+    use super::{grpc_timeout, join_cookies};
+
+    #[test]
+    fn a_cookie_in_pieces_becomes_one_header() {
+        let mut headers = HeaderMap::new();
+        for piece in ["a=1", "b=2"] {
+            headers.append(COOKIE, HeaderValue::from_static(piece));
+        }
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
 
     #[test]
     fn grpc_timeouts() {
         let rows = [
             ("100m", Some(Duration::from_millis(100))),
             ("2S", Some(Duration::from_secs(2))),
-            ("1H", Some(Duration::from_secs(3600))),
+            ("1H", Some(Duration::from_hours(1))),
             ("5u", Some(Duration::from_micros(5))),
             ("", None),
             ("m", None),

@@ -32,4 +32,4 @@ pub mod serve;
 pub mod upgrade;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

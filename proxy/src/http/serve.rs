@@ -54,7 +54,7 @@ impl Connection {
 }
 
 /// A connection without a request is closed after this, unless the chain says otherwise (Envoy's default).
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 /// HTTP/2: streams at once, unless the chain says otherwise.
 const STREAMS: u32 = 1024;
 /// HTTP/2 windows.
@@ -75,9 +75,8 @@ pub async fn serve(
 ) -> Result<(), ProxyError> {
     let open = entered.open.clone();
     let http2 = match (chain.codec, client.alpn.as_deref()) {
-        (Codec::Http1, _) => false,
+        (Codec::Http1, _) | (Codec::Auto, Some(b"http/1.1")) => false,
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => true,
-        (Codec::Auto, Some(b"http/1.1")) => false,
         (Codec::Auto, _) => {
             let sniffing = sniff(&mut io, None);
             let sniffed = tokio::select! {
@@ -119,7 +118,7 @@ pub async fn serve(
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(most).unwrap_or(u32::MAX));
         let serving = std::pin::pin!(builder.serve_connection(io, service));
-        finish(serving, &open, |serving| serving.graceful_shutdown()).await
+        finish(serving, &open, http2::Connection::graceful_shutdown).await
     } else {
         let draining = worker.clone();
         let mut builder = http1::Builder::new();

@@ -28,7 +28,7 @@ const SILENCE_LOCAL: Duration = Duration::from_millis(200);
 /// ... and over a network, where a lost ClientHello comes again after a retransmission.
 const SILENCE_REMOTE: Duration = Duration::from_secs(1);
 /// How long a client may stay silent where it has to speak: as long as an idle connection lives.
-const LONGEST_SILENCE: Duration = Duration::from_secs(3600);
+const LONGEST_SILENCE: Duration = Duration::from_hours(1);
 
 /// A client's connection, once it is known what it speaks.
 #[derive(Clone, Debug)]
@@ -98,10 +98,12 @@ async fn run(worker: &Rc<Worker>, bound: Arc<str>, accepted: Accepted) -> Result
     let serving = listener_for(&view.snapshot, &listener, destination).clone();
     drop(view);
 
+    // With TPROXY the socket's own address is the original destination.
+    let redirected = original.is_some() || local.port() != listener.address.port();
     let mut facts = Facts {
         bound,
         destination,
-        redirected: original.is_some(),
+        redirected,
         peer,
         transport: Transport::Plaintext,
         sni: None,

@@ -20,7 +20,7 @@ pub struct DrainRules {
 
 impl Default for DrainRules {
     fn default() -> Self {
-        Self { minimum: Duration::from_secs(5), quiet: Duration::from_secs(5), maximum: Duration::from_secs(3600) }
+        Self { minimum: Duration::from_secs(5), quiet: Duration::from_secs(5), maximum: Duration::from_hours(1) }
     }
 }
 

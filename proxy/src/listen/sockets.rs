@@ -3,7 +3,7 @@
 //! Sockets of one address share its connections (`SO_REUSEPORT`). Closing one resets the connections that wait in it, so a socket
 //! stays as long as its address is configured, however its chains change.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,21 +41,21 @@ impl Sockets {
 
     /// Opens and closes sockets until they are those of the snapshot; gives the addresses that could not be opened.
     pub fn update(&mut self, snapshot: &Snapshot) -> Vec<(SocketAddr, io::Error)> {
-        let mut wanted: HashMap<(Arc<str>, SocketAddr), ()> = HashMap::new();
+        let mut wanted = HashSet::new();
         for listener in snapshot.bound_listeners() {
             for address in std::iter::once(&listener.address).chain(&listener.additional_addresses) {
-                wanted.insert((listener.name.clone(), *address), ());
+                wanted.insert((listener.name.clone(), *address));
             }
         }
         self.open.retain(|key, stop| {
-            let stays = wanted.contains_key(key);
+            let stays = wanted.contains(key);
             if !stays {
                 let _ = stop.send(true);
             }
             stays
         });
         let mut failed = Vec::new();
-        for (name, address) in wanted.into_keys() {
+        for (name, address) in wanted {
             if self.open.contains_key(&(name.clone(), address)) {
                 continue;
             }

@@ -25,7 +25,7 @@ use crate::upstream::host::Active;
 use crate::workers::Worker;
 
 /// A connection without traffic is closed after this, unless the chain says otherwise (Istio's default).
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Serves a connection until it ends.
 pub async fn serve(
@@ -235,18 +235,15 @@ impl Told {
 
 impl Drop for Told {
     fn drop(&mut self) {
-        match self.series.take() {
-            Some(counting) => {
-                counting.report();
-                counting.series.closed.add(1);
-            }
-            None => {
-                // It never got through: opened and closed at once, with the flag that says why.
-                let key = Key { flags: self.flags, ..self.key };
-                let series = self.worker.recorder.tcp(&key);
-                series.opened.add(1);
-                series.closed.add(1);
-            }
+        if let Some(counting) = self.series.take() {
+            counting.report();
+            counting.series.closed.add(1);
+        } else {
+            // It never got through: opened and closed at once, with the flag that says why.
+            let key = Key { flags: self.flags, ..self.key };
+            let series = self.worker.recorder.tcp(&key);
+            series.opened.add(1);
+            series.closed.add(1);
         }
         if let Some((lines, mut entry, start)) = self.log.take() {
             entry.flags = self.flags;

@@ -226,7 +226,7 @@ mod tests {
         let (mut client, mut first) = pair();
         let (mut server, mut second) = pair();
         let moved = Moved::default();
-        let relaying = relay(&mut first, &mut second, Some(Duration::from_secs(3600)), &moved);
+        let relaying = relay(&mut first, &mut second, Some(Duration::from_hours(1)), &moved);
         let (mut read, mut write) = tokio::io::split(&mut client);
         let ask = async {
             write.write_all(b"question").await.unwrap();
@@ -255,9 +255,9 @@ mod tests {
         let (_server, mut second) = pair();
         client.write_all(b"x").await.unwrap();
         let started = tokio::time::Instant::now();
-        let relayed = relay(&mut first, &mut second, Some(Duration::from_secs(3600)), &Moved::default()).await;
+        let relayed = relay(&mut first, &mut second, Some(Duration::from_hours(1)), &Moved::default()).await;
         assert!(matches!(relayed.end, End::Idle));
         assert_eq!(relayed.forth, 1);
-        assert!(started.elapsed() >= Duration::from_secs(3600));
+        assert!(started.elapsed() >= Duration::from_hours(1));
     }
 }

@@ -401,16 +401,19 @@ const FULL: usize = 16 * 1024;
 /// How much a worker keeps when the writer does not keep up; what comes then is lost, and that is counted.
 const LIMIT: usize = 1024 * 1024;
 
+/// The way to the thread that writes: a file and lines for it.
+pub type Writer = SyncSender<(Arc<str>, String)>;
+
 /// A worker's buffers, by file.
 #[derive(Debug)]
 pub struct Sink {
     buffers: RefCell<HashMap<Arc<str>, String>>,
-    writer: SyncSender<(Arc<str>, String)>,
+    writer: Writer,
 }
 
 impl Sink {
     /// Buffers for one worker.
-    pub fn new(writer: SyncSender<(Arc<str>, String)>) -> Self {
+    pub fn new(writer: Writer) -> Self {
         Self { buffers: RefCell::default(), writer }
     }
 
@@ -441,7 +444,7 @@ impl Sink {
 }
 
 /// Starts the thread that writes; it ends when all senders are gone.
-pub fn start_writer() -> std::io::Result<(SyncSender<(Arc<str>, String)>, std::thread::JoinHandle<()>)> {
+pub fn start_writer() -> std::io::Result<(Writer, std::thread::JoinHandle<()>)> {
     let (sender, lines) = sync_channel(64);
     let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || write_lines(&lines))?;
     Ok((sender, thread))

@@ -136,6 +136,8 @@ fn clusters(out: &mut String, registry: &Registry) {
     for worker in &registry.workers {
         worker.envoy.add_clusters(&mut totals);
     }
+    // A mesh has many services, and most workloads speak to few of them.
+    totals.retain(|_, total| total.iter().any(|value| *value != 0));
     for (index, (name, kind)) in CLUSTER_METRICS.into_iter().enumerate().filter(|_| !totals.is_empty()) {
         let _ = writeln!(out, "# TYPE {name} {kind}");
         for (cluster, total) in &totals {
@@ -155,5 +157,49 @@ pub(crate) fn escape(out: &mut String, value: &str) {
             '\n' => out.push_str("\\n"),
             other => out.push(other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Server, prometheus};
+    use crate::telemetry::istio::{HttpSeries, Registry, TcpSeries};
+    use crate::telemetry::process::Process;
+
+    #[test]
+    fn workers_are_added_up() {
+        let registry = Registry::new(2);
+        for worker in &registry.workers {
+            let series = HttpSeries::default();
+            series.requests.add(2);
+            series.duration.observe(0.75);
+            series.duration.observe(30.0);
+            worker.http.lock().unwrap().push(("a=\"b\"".into(), series.into()));
+            let series = TcpSeries::default();
+            series.sent.add(7);
+            worker.tcp.lock().unwrap().push(("c=\"d\"".into(), series.into()));
+            worker.envoy.cluster(&"quiet".into());
+            worker.envoy.cluster(&"busy".into()).cx_active.add(1);
+        }
+        let server = Server { uptime: Duration::from_secs(9), draining: false, process: Process::default() };
+        let text = prometheus(&registry, &server);
+        for line in [
+            "# TYPE istio_requests_total counter",
+            "istio_requests_total{a=\"b\"} 4",
+            "istio_request_duration_milliseconds_bucket{a=\"b\",le=\"0.5\"} 0",
+            "istio_request_duration_milliseconds_bucket{a=\"b\",le=\"1\"} 2",
+            "istio_request_duration_milliseconds_bucket{a=\"b\",le=\"3600000\"} 4",
+            "istio_request_duration_milliseconds_bucket{a=\"b\",le=\"+Inf\"} 4",
+            "istio_request_duration_milliseconds_sum{a=\"b\"} 61.500",
+            "istio_request_duration_milliseconds_count{a=\"b\"} 4",
+            "istio_tcp_sent_bytes_total{c=\"d\"} 14",
+            "envoy_cluster_upstream_cx_active{cluster_name=\"busy\"} 2",
+            "envoy_server_uptime 9",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("quiet"));
     }
 }

@@ -63,12 +63,20 @@ impl Leaf {
             uris,
             dns,
             subject: parts.join(","),
-            fingerprint: sha2::Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect(),
-            serial: certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+            fingerprint: hex(&sha2::Sha256::digest(der)),
+            serial: hex(certificate.raw_serial()),
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
         })
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn rdn(rdn: &x509_parser::x509::RelativeDistinguishedName<'_>) -> String {

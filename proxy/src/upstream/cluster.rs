@@ -181,9 +181,9 @@ impl ClusterState {
             });
             host.peer.set(None); // another workload may have the address now
             if endpoint.health == engine::ir::endpoint::Health::Healthy {
-                host.gone.set(false)
+                host.gone.set(false);
             } else {
-                host.leave()
+                host.leave();
             }
             host
         });

@@ -39,7 +39,7 @@ impl std::fmt::Debug for Resolver {
 impl Resolver {
     /// The resolver of `/etc/resolv.conf`; without one, the C library's.
     pub fn system() -> Self {
-        match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
+        match TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build) {
             Ok(resolver) => Self::System(Box::new(resolver)),
             Err(error) => {
                 tracing::warn!(%error, "/etc/resolv.conf cannot be read; names are resolved without TTLs");

@@ -125,8 +125,8 @@ impl Host {
     pub fn tidy(&self, before: Instant) {
         self.idle.borrow_mut().retain(|idle| idle.since >= before && !idle.sender.is_closed());
         self.shared.borrow_mut().retain(|shared| {
-            // The sender's own clone and ours: anybody else is a stream in flight.
-            let busy = Rc::strong_count(&shared.about) > 2;
+            // Anybody else who holds it is a stream in flight.
+            let busy = Rc::strong_count(&shared.about) > 1;
             !shared.sender.is_closed() && (busy || shared.last.get() >= before)
         });
         if self.idle.borrow().is_empty() {

@@ -134,7 +134,7 @@ mod tests {
             split_local_origin: false,
             interval: Duration::from_secs(10),
             base_ejection: Duration::from_secs(30),
-            max_ejection: Duration::from_secs(300),
+            max_ejection: Duration::from_mins(5),
             max_ejection_percent: 50,
             always_eject_one: false,
         }

@@ -53,10 +53,9 @@ const MAX_HEADERS: u32 = 60 * 1024;
 pub fn inside(http: UpstreamHttp, downstream: Version, upgrade: bool) -> Inside {
     match http {
         _ if upgrade => Inside::Http1,
-        UpstreamHttp::Http1 => Inside::Http1,
         UpstreamHttp::Http2 => Inside::Http2,
         UpstreamHttp::UseDownstream if downstream == Version::HTTP_2 => Inside::Http2,
-        UpstreamHttp::UseDownstream => Inside::Http1,
+        UpstreamHttp::Http1 | UpstreamHttp::UseDownstream => Inside::Http1,
         UpstreamHttp::Auto => Inside::Either,
     }
 }

@@ -163,7 +163,7 @@ fn a_timeout_answers_504() {
     run(async {
         let net = MemoryNet::default();
         let _log = serve(&net, ALIVE, false, async |_: &Seen| {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             ok("late")
         });
         let mut rule = forward(&[("reviews", 1)]);
@@ -302,7 +302,7 @@ fn an_endpoint_that_fails_is_left_out() {
             split_local_origin: false,
             interval: Duration::from_secs(1),
             base_ejection: Duration::from_secs(30),
-            max_ejection: Duration::from_secs(300),
+            max_ejection: Duration::from_mins(5),
             max_ejection_percent: 100,
             always_eject_one: true,
         });
@@ -341,5 +341,6 @@ fn a_panic_ends_one_connection_only() {
 fn a_request_costs_a_bounded_future() {
     // An exchange waits in its connection's task: its size is memory for every request in flight.
     let size = crate::http::exchange::size_of_future();
-    assert!(size <= 12 * 1024, "{size} bytes");
+    println!("a request's future: {size} bytes");
+    assert!(size <= 8 * 1024, "{size} bytes");
 }

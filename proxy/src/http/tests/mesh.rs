@@ -43,7 +43,7 @@ fn inbound(strict: bool) -> Snapshot {
     let mut app = cluster("inbound|9080||", ClusterKind::OriginalDst { port_override: None, use_http_header: false });
     app.http = UpstreamHttp::UseDownstream;
     app.bind_source = "127.0.0.6".parse().ok();
-    app.service = service("reviews");
+    app.service = Some(service("reviews"));
     snapshot(vec![listener("virtualInbound", INBOUND, Direction::Inbound, chains)], vec![app])
 }
 
@@ -63,7 +63,7 @@ fn to_mesh(http: UpstreamHttp, expected: &str) -> Snapshot {
     reviews.transport =
         ClusterTransport::ByTlsMode { istio: Arc::new(mesh_client(expected)), other: UpstreamTransport::Plaintext };
     reviews.http = http;
-    reviews.service = service("reviews");
+    reviews.service = Some(service("reviews"));
     let name = reviews.name.to_string();
     outbound(table("*", vec![route("/", to(&name))]), vec![reviews])
 }
@@ -223,7 +223,7 @@ fn bytes_go_through_and_are_counted() {
         );
         let chains = vec![sniffed, chain(tcp("db"), ChainMatch::default(), None)];
         let mut db = cluster("db", fixed(&["10.0.2.1:3306"]));
-        db.service = service("mysql");
+        db.service = Some(service("mysql"));
         let config = snapshot(vec![listener("virtualOutbound", OUTBOUND, Direction::Outbound, chains)], vec![db]);
         let proxy = Proxy::start(&net, "ratings", None, config);
         let mut io = net.redirect(at(OUTBOUND), at("10.0.0.9:1"), at("10.1.0.2:3306")).unwrap();
@@ -242,5 +242,50 @@ fn bytes_go_through_and_are_counted() {
         assert_eq!((series.received.get(), series.sent.get()), (6, 11));
         assert!(labels.contains("destination_service=\"mysql.default.svc.cluster.local\""), "{labels}");
         assert!(labels.contains("request_protocol=\"tcp\",response_flags=\"-\""), "{labels}");
+    });
+}
+
+#[test]
+fn bytes_go_through_two_proxies() {
+    run(async {
+        let net = MemoryNet::default();
+        net.redirect_to(at(PROXIED), at(POD));
+        let authority = Authority::new();
+        let mut backlog = net.listen(at(POD));
+        tokio::task::spawn_local(async move {
+            let mut io = backlog.accept().await.unwrap().io;
+            let mut question = Vec::new();
+            io.read_to_end(&mut question).await.unwrap();
+            io.write_all(&question).await.unwrap();
+            io.shutdown().await.unwrap();
+        });
+        let mesh = ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
+        let terminate = chain(tcp("inbound|9080||"), matches(Transport::Tls, &mesh), Some(mesh_server()));
+        let app = cluster("inbound|9080||", ClusterKind::OriginalDst { port_override: None, use_http_header: false });
+        let inbound =
+            snapshot(vec![listener("virtualInbound", INBOUND, Direction::Inbound, vec![terminate])], vec![app]);
+        let server = Proxy::start(&net, "reviews", Some(authority.identity(1, SERVER)), inbound);
+        let routed = to_mesh(UpstreamHttp::Http1, SERVER);
+        let reviews = routed.clusters().next().unwrap();
+        let bytes = chain(tcp(&reviews.name), ChainMatch::default(), None);
+        let outbound = snapshot(
+            vec![listener("virtualOutbound", OUTBOUND, Direction::Outbound, vec![bytes])],
+            vec![(**reviews).clone()],
+        );
+        let client = Proxy::start(&net, "productpage", Some(authority.identity(1, CLIENT)), outbound);
+        let mut io = net.redirect(at(OUTBOUND), at("10.0.0.9:1"), at("10.1.0.1:9080")).unwrap();
+        io.write_all(&vec![7; 300_000]).await.unwrap();
+        io.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        io.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer.len(), 300_000);
+        settle().await;
+        for (proxy, policy) in [(&client, "unknown"), (&server, "mutual_tls")] {
+            let series = proxy.registry.workers[0].tcp.lock().unwrap();
+            let (labels, series) = &series[0];
+            assert_eq!((series.received.get(), series.sent.get()), (300_000, 300_000));
+            assert!(labels.contains(&format!("source_principal=\"{CLIENT}\"")), "{labels}");
+            assert!(labels.contains(&format!("connection_security_policy=\"{policy}\"")), "{labels}");
+        }
     });
 }

@@ -5,4 +5,4 @@ mod mesh;
 mod routing;
 mod world;
 
-pub(crate) use world::http_chain;
+pub(crate) use world::{gateway, http_chain};

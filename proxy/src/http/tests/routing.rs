@@ -162,7 +162,7 @@ fn faults_delay_and_abort() {
         let abort = AbortFault { status: AbortStatus::Http(500), share: Fraction::ALWAYS };
         broken.fault = Some(Fault { abort: Some(abort), ..Fault::default() }.into());
         let mut ratings = cluster("ratings", fixed(&[ONE]));
-        ratings.service = service("ratings");
+        ratings.service = Some(service("ratings"));
         let proxy = Proxy::start(&net, "reviews", None, outbound(table("*", vec![slow, broken]), vec![ratings]));
         let start = Instant::now();
         assert_eq!(get(&net, "/slow").await.status, 200);
@@ -190,7 +190,7 @@ fn a_mirror_gets_a_copy_and_nobody_waits_for_it() {
         let net = MemoryNet::default();
         let _one = serve(&net, ONE, false, async |_: &Seen| ok("1"));
         let copies = serve(&net, TWO, false, async |_: &Seen| {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             ok("2")
         });
         let mut rule = forward(&[("v1", 1)]);

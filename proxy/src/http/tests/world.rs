@@ -163,9 +163,9 @@ pub(crate) fn cluster(name: &str, kind: ClusterKind) -> Cluster {
     }
 }
 
-pub(crate) fn service(name: &str) -> Option<Arc<ServiceName>> {
+pub(crate) fn service(name: &str) -> Arc<ServiceName> {
     let host = format!("{name}.default.svc.cluster.local");
-    Some(Arc::new(ServiceName { host, name: name.into(), namespace: "default".into() }))
+    Arc::new(ServiceName { host, name: name.into(), namespace: "default".into() })
 }
 
 pub(crate) fn endpoint(address: &str) -> Endpoint {
@@ -271,6 +271,16 @@ pub(crate) fn snapshot(listeners: Vec<Arc<Listener>>, clusters: Vec<Cluster>) ->
 pub(crate) fn outbound(table: Arc<RouteTable>, clusters: Vec<Cluster>) -> Snapshot {
     let chain = chain(http(http_chain(RouteSource::Inline(table), Direction::Outbound)), ChainMatch::default(), None);
     snapshot(vec![listener("virtualOutbound", OUTBOUND, Direction::Outbound, vec![chain])], clusters)
+}
+
+/// A gateway at one address before a server at another.
+pub(crate) fn gateway(address: &str, server: &str) -> Snapshot {
+    let table = table("*", vec![route("/", to("server"))]);
+    let chain = chain(http(http_chain(RouteSource::Inline(table), Direction::Gateway)), ChainMatch::default(), None);
+    snapshot(
+        vec![listener("gateway", address, Direction::Gateway, vec![chain])],
+        vec![cluster("server", fixed(&[server]))],
+    )
 }
 
 /// A proxy: one worker.
