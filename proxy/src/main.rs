@@ -159,9 +159,9 @@ fn start_logging(filter: &str, json: bool) -> Result<LogLevel> {
     // Standard output is the access log's.
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     if json {
-        registry.with(lines.json()).try_init()?
+        registry.with(lines.json()).try_init()?;
     } else {
-        registry.with(lines).try_init()?
+        registry.with(lines).try_init()?;
     }
     Ok(Arc::new(move |level: &str| {
         let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
