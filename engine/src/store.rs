@@ -205,6 +205,11 @@ impl Store {
         self.hosts.values().filter_map(|held| held.next.as_ref().map(|(_, deadline)| *deadline)).min()
     }
 
+    /// Makes the next changes carry a snapshot, whether anything changed or not.
+    pub fn announce(&mut self) {
+        self.changed = true;
+    }
+
     /// What must be told to the workers since the last time.
     pub fn changes(&mut self, now: Instant) -> Changes {
         self.promote(now);

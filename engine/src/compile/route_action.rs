@@ -125,6 +125,7 @@ fn retry_policy(policy: Option<&message::RetryPolicy>) -> Checked<Option<Arc<Ret
 fn clusters(action: &message::RouteAction) -> Checked<Clusters> {
     use message::route_action::ClusterSpecifier;
     let members = match action.cluster_specifier.as_ref().ok_or_else(|| Invalid::missing("cluster_specifier"))? {
+        ClusterSpecifier::Cluster(name) if name.is_empty() => return Err(Invalid::missing("cluster")),
         ClusterSpecifier::Cluster(name) => vec![WeightedCluster {
             name: name.as_str().into(),
             weight: 1,

@@ -163,3 +163,65 @@ async fn scrape(target: &Target, asked: &HeaderMap) -> Result<(Option<HeaderValu
     let body = http_body_util::Limited::new(response.into_body(), LARGEST).collect().await;
     Ok((content_type, body.map_err(|error| error.to_string())?.to_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use http::{HeaderMap, HeaderValue, StatusCode, header};
+    use http_body_util::BodyExt;
+    use tokio::net::TcpListener;
+
+    use super::{Application, Failures, Target, merge, parse};
+    use crate::agent::serve::{self, with_type};
+
+    fn target(port: u16, path: &str) -> Target {
+        Target { port, path: path.to_owned() }
+    }
+
+    #[test]
+    fn annotations_say_where_the_metrics_are() {
+        for (text, expected) in [
+            (r#"{"scrape":"true","path":"","port":""}"#, Some(vec![target(80, "/metrics")])),
+            (r#"{"scrape":"true","path":"stats","port":"9090"}"#, Some(vec![target(9090, "/stats")])),
+            (
+                r#"{"scrape":"true","port":"1","path":"/x","targets":[{"port":"1","path":"/x"},{"port":"2","path":""}]}"#,
+                Some(vec![target(1, "/x"), target(2, "/metrics")]),
+            ),
+            (r#"{"scrape":"","path":"","port":"9090"}"#, None),
+        ] {
+            let parsed = parse(text).expect("valid").map(|application| application.targets);
+            assert_eq!(parsed, expected, "{text}");
+        }
+        assert!(parse(r#"{"scrape":"true","port":"http"}"#).is_err());
+    }
+
+    #[tokio::test]
+    async fn one_answer_has_all_metrics_one_end_and_the_applications_type() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::spawn(serve::serve(listener, |request, _| {
+            let open =
+                request.headers().get(header::ACCEPT).is_some_and(|accept| accept == "application/openmetrics-text");
+            std::future::ready(match request.uri().path() {
+                "/a" if open => with_type(StatusCode::OK, "application/openmetrics-text", "a 1\n# EOF\n"),
+                "/b" => with_type(StatusCode::OK, "application/openmetrics-text", "b 2\n# EOF"),
+                _ => with_type(StatusCode::NOT_FOUND, "text/plain", "no"),
+            })
+        }));
+        let application =
+            Application { targets: vec![target(port, "/a"), target(port, "/missing"), target(port, "/b")] };
+        let mut asked = HeaderMap::new();
+        asked.insert(header::ACCEPT, HeaderValue::from_static("application/openmetrics-text"));
+        let failures = Failures::default();
+        let answer = merge("own 3\n".to_owned(), Some(&application), &asked, &failures).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/openmetrics-text");
+        let body = answer.into_body().collect().await.expect("whole").to_bytes();
+        assert_eq!(body, "own 3\na 1\nb 2\n# EOF\n");
+        assert_eq!(failures.count(), 1);
+
+        let alone = merge("own 3\n".to_owned(), None, &asked, &failures).await;
+        assert_eq!(alone.headers()[header::CONTENT_TYPE], super::TEXT);
+    }
+}

@@ -236,11 +236,24 @@ fn renewal(now: SystemTime, not_before: SystemTime, not_after: SystemTime, rando
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::{
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicU64, Ordering},
+        },
+        time::{Duration, SystemTime},
+    };
 
+    use names::identity::SpiffeId;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
 
-    use super::{renewal, signing_request, split};
+    use tokio::sync::watch;
+    use xds::certificates::{
+        IstioCertificateRequest, IstioCertificateResponse, IstioCertificateService, IstioCertificateServiceServer,
+    };
+
+    use super::{Certificates, ControlPlane, Counts, Readiness, renewal, signing_request, split};
+    use crate::xds::client::tests::{Authority, serve};
 
     #[test]
     fn a_signing_request_names_the_workload() {
@@ -248,7 +261,8 @@ mod tests {
         let identity = names::identity::SpiffeId::new("cluster.local", "default", "reviews");
         let pem = signing_request(&key, &identity).expect("a request");
         let request = rcgen::CertificateSigningRequestParams::from_pem(&pem).expect("reads back");
-        assert_eq!(format!("{:?}", request.params.subject_alt_names), format!("[URI(\"{identity}\")]"));
+        let uri = rcgen::SanType::URI(identity.to_string().try_into().expect("ASCII"));
+        assert_eq!(request.params.subject_alt_names, [uri]);
     }
 
     #[test]
@@ -273,6 +287,63 @@ mod tests {
         assert_eq!(split(&[root.pem()]), None, "a root alone is no chain");
         assert_eq!(split(&[]), None);
         assert_eq!(split(&["nothing".to_owned()]), None);
+    }
+
+    /// Signs what it is asked for, and counts.
+    struct Signer {
+        authority: Authority,
+        refuse: AtomicU64,
+        tokens: Mutex<Vec<Option<String>>>,
+    }
+
+    #[tonic::async_trait]
+    impl IstioCertificateService for Signer {
+        async fn create_certificate(
+            &self,
+            request: tonic::Request<IstioCertificateRequest>,
+        ) -> Result<tonic::Response<IstioCertificateResponse>, tonic::Status> {
+            let token =
+                request.metadata().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
+            self.tokens.lock().expect("whole").push(token);
+            if self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                return Err(tonic::Status::unauthenticated("who are you?"));
+            }
+            let leaf = self.authority.sign_request(&request.into_inner().csr);
+            Ok(tonic::Response::new(IstioCertificateResponse { cert_chain: vec![leaf, self.authority.root()] }))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_signed_for_the_token_and_tried_for_again_after_a_refusal() {
+        let authority = Authority::new();
+        let files = tempfile::tempdir().expect("a directory");
+        let (roots, token) = (files.path().join("root-cert.pem"), files.path().join("istio-token"));
+        std::fs::write(&roots, authority.root()).expect("written");
+        std::fs::write(&token, "a-token").expect("written");
+        // The signer needs the authority that the server's certificate is of.
+        let authority = Arc::new(Signer { authority, refuse: AtomicU64::new(1), tokens: Mutex::default() });
+        let signer = authority.clone();
+        let address =
+            serve(&authority.authority, move |_| IstioCertificateServiceServer::from_arc(signer.clone())).await;
+        let identity = watch::Sender::new(None);
+        let mut published = identity.subscribe();
+        let (readiness, counts) = (Arc::new(Readiness::new()), Arc::new(Counts::default()));
+        let certificates = Certificates {
+            authority: ControlPlane { address: format!("localhost:{}", address.port()), roots, token },
+            expected: SpiffeId::new("cluster.local", "default", "bookinfo-reviews"),
+            lifetime: Duration::from_hours(24),
+            identity,
+            readiness: readiness.clone(),
+            counts: counts.clone(),
+        };
+        let keeper = tokio::spawn(certificates.run());
+        let identity = published.wait_for(Option::is_some).await.expect("a certificate").clone().expect("some");
+        assert_eq!(identity.spiffe.to_string(), "spiffe://cluster.local/ns/default/sa/bookinfo-reviews");
+        assert_eq!((identity.chain().len(), identity.roots.len()), (1, 1), "the root is no part of the chain");
+        assert_eq!((counts.signed(), counts.failed()), (1, 1));
+        assert_eq!(*authority.tokens.lock().expect("whole"), vec![Some("Bearer a-token".to_owned()); 2]);
+        assert_ne!(readiness.check(), Err(crate::agent::readiness::NotReady::Certificate));
+        keeper.abort();
     }
 
     #[test]

@@ -323,3 +323,121 @@ fn is_serving(frame: &[u8]) -> bool {
     // Not compressed, two bytes: field 1, value 1.
     frame == [0, 0, 0, 0, 2, 0x08, 1]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use http::{Request, Response, StatusCode, header};
+    use tokio::net::TcpListener;
+
+    use super::{check_request, is_serving, parse};
+    use crate::agent::serve::{self, text};
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    async fn probe(written: &str, path: &str) -> Option<StatusCode> {
+        let probes = parse(written, LOOPBACK, false).expect("valid");
+        let (asked, ()) = Request::get(path).body(()).expect("a path").into_parts();
+        probes.answer(&asked).await.map(|answer| answer.status())
+    }
+
+    #[test]
+    fn a_probe_that_cannot_be_made_is_refused_with_its_path() {
+        for (written, reason) in [
+            (
+                r#"{"/app-health/a/livez":{}}"#,
+                "/app-health/a/livez: must have exactly one of httpGet, tcpSocket and grpc",
+            ),
+            (
+                r#"{"/p":{"tcpSocket":{"port":1},"grpc":{"port":1}}}"#,
+                "/p: must have exactly one of httpGet, tcpSocket and grpc",
+            ),
+            (r#"{"/p":{"httpGet":{"port":1,"httpHeaders":[{"name":"a b"}]}}}"#, r#"/p: "a b" is no header name"#),
+        ] {
+            assert_eq!(parse(written, LOOPBACK, false).err().as_deref(), Some(reason));
+        }
+        for written in ["", "[]", r#"{"/p":{"httpGet":{"port":"http"}}}"#, r#"{"/p":{"exec":{}}}"#] {
+            assert!(parse(written, LOOPBACK, false).is_err(), "{written}");
+        }
+    }
+
+    #[tokio::test]
+    async fn probes_tell_what_the_application_says() {
+        let application = TcpListener::bind((LOOPBACK, 0)).await.expect("a port");
+        let port = application.local_addr().expect("bound").port();
+        tokio::spawn(serve::serve(application, move |request, _| {
+            let named = request.headers().get("x-probe").is_some_and(|value| value == "yes");
+            let hosted = request.headers().get(header::HOST).is_some_and(|host| host == "app.example.org");
+            let mut answer = match request.uri().path() {
+                "/healthz" if named && hosted => text(StatusCode::OK, "fine"),
+                "/moved" | "/away" | "/round" => text(StatusCode::FOUND, ""),
+                "/long" => text(StatusCode::OK, vec![b'a'; 100_000]),
+                _ => text(StatusCode::SERVICE_UNAVAILABLE, "not yet"),
+            };
+            let location = match request.uri().path() {
+                "/moved" => Some("/long".to_owned()),
+                "/away" => Some("http://example.org/".to_owned()),
+                "/round" => Some(format!("http://127.0.0.1:{port}/round")),
+                _ => None,
+            };
+            if let Some(location) = location {
+                answer.headers_mut().insert(header::LOCATION, location.parse().expect("a location"));
+            }
+            std::future::ready(answer)
+        }));
+        let free = TcpListener::bind((LOOPBACK, 0)).await.expect("a port").local_addr().expect("bound").port();
+        let get = |path: &str| format!(r#"{{"/p":{{"httpGet":{{"path":"{path}","port":{port}}}}}}}"#);
+        let headers = format!(
+            r#"{{"/p":{{"httpGet":{{"path":"healthz","port":{port},"httpHeaders":[{{"name":"Host","value":"app.example.org"}},{{"name":"X-Probe","value":"yes"}}]}}}}}}"#
+        );
+        for (name, written, expected) in [
+            ("headers and host of the probe", headers, StatusCode::OK),
+            ("not ready", get("/healthz"), StatusCode::SERVICE_UNAVAILABLE),
+            ("a redirect on the same host is followed", get("/moved"), StatusCode::OK),
+            ("a redirect to another host is the answer", get("/away"), StatusCode::FOUND),
+            ("redirects without end", get("/round"), StatusCode::INTERNAL_SERVER_ERROR),
+            (
+                "nobody listens",
+                format!(r#"{{"/p":{{"httpGet":{{"port":{free}}}}}}}"#),
+                StatusCode::INTERNAL_SERVER_ERROR,
+            ),
+            ("TCP", format!(r#"{{"/p":{{"tcpSocket":{{"port":{port}}}}}}}"#), StatusCode::OK),
+            (
+                "TCP, nobody listens",
+                format!(r#"{{"/p":{{"tcpSocket":{{"port":{free}}}}}}}"#),
+                StatusCode::INTERNAL_SERVER_ERROR,
+            ),
+        ] {
+            assert_eq!(probe(&written, "/p").await, Some(expected), "{name}");
+        }
+        assert_eq!(probe("{}", "/p").await, None);
+    }
+
+    #[tokio::test]
+    async fn grpc_health_is_asked_for_the_service() {
+        use hyper::service::service_fn;
+        let listener = TcpListener::bind((LOOPBACK, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service_fn(|request: Request<hyper::body::Incoming>| async move {
+                    use http_body_util::BodyExt;
+                    let asked = request.into_body().collect().await.expect("whole").to_bytes();
+                    // 1 is SERVING, 2 is NOT_SERVING.
+                    let status = if asked == check_request("a") { 1 } else { 2 };
+                    let body = bytes::Bytes::from(vec![0, 0, 0, 0, 2, 8, status]);
+                    Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Full::new(body)))
+                });
+                tokio::spawn(
+                    hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+                        .serve_connection(hyper_util::rt::TokioIo::new(stream), service),
+                );
+            }
+        });
+        let written = |service: &str| format!(r#"{{"/p":{{"grpc":{{"port":{port},"service":{service}}}}}}}"#);
+        assert_eq!(probe(&written("\"a\""), "/p").await, Some(StatusCode::OK));
+        assert_eq!(probe(&written("null"), "/p").await, Some(StatusCode::INTERNAL_SERVER_ERROR));
+        assert!(!is_serving(&[]));
+    }
+}

@@ -111,3 +111,70 @@ impl Status {
 fn not_found() -> Answer {
     text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, sync::Arc};
+
+    use http::Method;
+    use tokio::net::TcpListener;
+
+    use super::{Failures, Lifecycle, Phase, Probes, Readiness, Status};
+    use crate::agent::ask::{self, AskError};
+
+    fn status() -> Status {
+        Status {
+            readiness: Arc::new(Readiness::new()),
+            lifecycle: Arc::new(Lifecycle::new()),
+            probes: Probes::default(),
+            application: None,
+            agent_metrics: Arc::new(|| "agent 1\n".to_owned()),
+            metrics: Arc::new(|| "proxy 2\n".to_owned()),
+            failures: Arc::new(Failures::default()),
+        }
+    }
+
+    fn make_ready(readiness: &Readiness) {
+        readiness.certificate_present();
+        readiness.clusters_received();
+        readiness.listeners_received();
+        readiness.listeners_active();
+    }
+
+    async fn served(status: Status) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::spawn(status.serve_status(listener));
+        port
+    }
+
+    #[tokio::test]
+    async fn readiness_says_what_is_missing_and_drain_ends_it() {
+        let status = status();
+        let port = served(status.clone()).await;
+        let ready = ask::request(port, Method::GET, "/healthz/ready").await;
+        let Err(AskError::Status { status: code, body }) = ready else { panic!("{ready:?}") };
+        assert_eq!((code.as_u16(), body.as_str()), (503, "the workload certificate has not been signed yet"));
+        make_ready(&status.readiness);
+        assert!(ask::request(port, Method::GET, "healthz/ready").await.is_ok());
+
+        let by_get = ask::request(port, Method::GET, "drain").await;
+        assert!(matches!(by_get, Err(AskError::Status { status: code, .. }) if code.as_u16() == 405));
+        assert_eq!(status.lifecycle.phase(), Phase::Serving);
+        assert!(ask::request(port, Method::POST, "drain").await.is_ok());
+        assert_eq!(status.lifecycle.phase(), Phase::Draining);
+        assert!(ask::request(port, Method::GET, "healthz/ready").await.is_err());
+        assert!(ask::request(port, Method::POST, "quitquitquit").await.is_ok());
+        assert_eq!(status.lifecycle.phase(), Phase::Quitting);
+    }
+
+    #[tokio::test]
+    async fn metrics_are_the_agents_and_the_proxys() {
+        let port = served(status()).await;
+        for path in ["/stats/prometheus", "/metrics"] {
+            assert_eq!(ask::request(port, Method::GET, path).await.expect("metrics"), "agent 1\nproxy 2\n");
+        }
+        let missing = ask::request(port, Method::GET, "/app-health/a/livez").await;
+        assert!(matches!(missing, Err(AskError::Status { status: code, .. }) if code.as_u16() == 404));
+    }
+}

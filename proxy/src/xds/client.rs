@@ -69,6 +69,10 @@ impl Client {
     /// Follows the control plane until the process ends.
     pub async fn run(mut self) {
         let _ = tokio::time::timeout(CERTIFICATE_WAIT, self.identity.wait_for(Option::is_some)).await;
+        self.follow().await;
+    }
+
+    async fn follow(mut self) {
         let mut wait = FIRST_WAIT;
         loop {
             let mut heard = false;
@@ -224,3 +228,6 @@ async fn at(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

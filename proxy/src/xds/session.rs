@@ -57,6 +57,7 @@ pub struct Session {
     kinds: [Kind; 5],
     store: Store,
     held: Held,
+    /// Whether the first configuration has arrived.
     whole: bool,
     accepted: u64,
     refused: u64,
@@ -152,15 +153,23 @@ impl Session {
             if !self.is_whole() {
                 return Changes::default();
             }
-            self.whole = true;
+            self.settled();
         }
         self.store.changes(now)
     }
 
     /// Stops waiting for the first configuration to be whole: better what there is than nothing.
     pub fn settle(&mut self) {
-        // Without listeners there is nothing to serve.
-        self.whole |= self.received(type_url::LISTENER);
+        // Without an answer about listeners there is nothing to serve.
+        if !self.whole && self.received(type_url::LISTENER) {
+            self.settled();
+        }
+    }
+
+    fn settled(&mut self) {
+        self.whole = true;
+        // An empty configuration is one too: a gateway without servers is ready.
+        self.store.announce();
     }
 
     /// Whether the first configuration has arrived.
@@ -273,3 +282,6 @@ fn nack(refusals: &[Refused]) -> Option<Status> {
     }
     Some(Status { code: INVALID_ARGUMENT, message, details: Vec::new() })
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
