@@ -22,7 +22,7 @@ pub(super) const STEPS: [(&str, Step); 2] = [("apply Bookinfo", apply), ("wait f
 fn apply(cluster: &Cluster<'_>, workspace: &Workspace) -> Result<()> {
     let upstream = workspace.samples().join(UPSTREAM);
     let file = if upstream.exists() { upstream } else { workspace.root.join(OWN) };
-    cluster.apply(cluster.namespace(), &file)
+    cluster.apply_here(&file)
 }
 
 fn wait(cluster: &Cluster<'_>, _workspace: &Workspace) -> Result<()> {

@@ -50,9 +50,14 @@ impl Cluster<'_> {
         }
     }
 
-    /// `kubectl apply -f` of a file or folder.
-    pub(super) fn apply(&self, namespace: &str, path: &Path) -> Result<()> {
-        self.kubectl(&["-n", namespace, "apply", "-f", &path.display().to_string()]).map(drop)
+    /// `kubectl apply -f` of a file whose objects are Bookinfo's: they name no namespace.
+    pub(super) fn apply_here(&self, file: &Path) -> Result<()> {
+        self.kubectl(&["-n", self.namespace(), "apply", "-f", &file.display().to_string()]).map(drop)
+    }
+
+    /// `kubectl apply -f` of a file whose objects name their namespaces, or have none.
+    pub(super) fn apply(&self, file: &Path) -> Result<()> {
+        self.kubectl(&["apply", "-f", &file.display().to_string()]).map(drop)
     }
 
     /// GETs a path of a Service that clients reach at `address`: straight from the node's network in a box, and through

@@ -38,7 +38,7 @@ pub(super) fn installed(cluster: &Cluster<'_>) -> bool {
 }
 
 fn operator(cluster: &Cluster<'_>, workspace: &Workspace, registry: Option<&str>) -> Result<()> {
-    cluster.apply("default", &workspace.root.join(OPERATOR_AND_DEFINITIONS))?;
+    cluster.apply(&workspace.root.join(OPERATOR_AND_DEFINITIONS))?;
     if let Some(hub) = registry {
         let image = names::images::reference(hub, names::images::FORESTAY, names::VERSION);
         let (operator, image) = (format!("deployment/{OPERATOR}"), format!("*={image}"));
@@ -53,15 +53,17 @@ fn operator_runs(cluster: &Cluster<'_>, _workspace: &Workspace, _registry: Optio
 }
 
 fn install(cluster: &Cluster<'_>, workspace: &Workspace, registry: Option<&str>) -> Result<()> {
-    cluster.apply("default", &workspace.root.join(INSTALL))?;
+    cluster.apply(&workspace.root.join(INSTALL))?;
     if let Some(hub) = registry {
         let patch = format!(r#"{{"spec":{{"hub":"{hub}"}}}}"#);
         cluster.kubectl(&["patch", "meshinstall", "default", "--type=merge", "-p", &patch])?;
     }
-    cluster
-        .kubectl(&["wait", "--for=condition=Ready", "meshinstall/default", "--timeout=120s"])
-        .map(drop)
-        .context("the MeshInstall does not become Ready; `kubectl describe mi default` says why")
+    let ready = ["wait", "--for=condition=Ready", "meshinstall/default", "--timeout=120s"];
+    cluster.kubectl(&ready).map(drop).map_err(|error| {
+        let path = "jsonpath={range .status.conditions[*]}{.type}={.status} {.message}{\"\\n\"}{end}";
+        let conditions = cluster.kubectl(&["get", "meshinstall", "default", "-o", path]).unwrap_or_default();
+        error.context(format!("the MeshInstall does not become Ready:\n{conditions}"))
+    })
 }
 
 fn opt_in(cluster: &Cluster<'_>, _workspace: &Workspace, _registry: Option<&str>) -> Result<()> {
@@ -73,7 +75,7 @@ fn opt_in(cluster: &Cluster<'_>, _workspace: &Workspace, _registry: Option<&str>
 pub(super) fn open_gateway(cluster: &Cluster<'_>, workspace: &Workspace) -> Result<SocketAddr> {
     let upstream = workspace.samples().join(UPSTREAM_GATEWAY);
     let file = if upstream.exists() { upstream } else { workspace.root.join(OWN_GATEWAY) };
-    cluster.apply(cluster.namespace(), &file)?;
+    cluster.apply_here(&file)?;
     gateway(cluster)
 }
 
