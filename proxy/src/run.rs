@@ -123,7 +123,7 @@ async fn open_sockets(publisher: Arc<Publisher>, mut sockets: Sockets, readiness
     let mut updates = publisher.subscribe();
     while let Some(update) = updates.next().await {
         let Update::Snapshot(snapshot) = update else { continue };
-        if snapshot.listeners().next().is_none() && sockets.count() == 0 {
+        if snapshot.generation == 0 {
             continue; // nothing has been received yet
         }
         // An address that cannot be opened is in the log; it must not keep the others from getting traffic.

@@ -157,13 +157,10 @@ fn with_hosts<'a>(table: &mut Value, name: &str, hosts: impl Iterator<Item = (&'
             host
         })
         .collect();
-    if let (Value::Object(fields), false) = (table, hosts.is_empty()) {
-        match fields.get_mut("virtual_hosts") {
-            Some(Value::Array(inline)) => inline.extend(hosts),
-            _ => {
-                fields.insert("virtual_hosts".to_owned(), Value::Array(hosts));
-            }
-        }
+    if let (Value::Object(fields), false) = (table, hosts.is_empty())
+        && let Value::Array(inline) = fields.entry("virtual_hosts").or_insert_with(|| json!([]))
+    {
+        inline.extend(hosts);
     }
 }
 
@@ -232,7 +229,7 @@ pub(super) fn certificate(identity: &Identity) -> Value {
 fn details(der: &CertificateDer<'_>) -> Value {
     let leaf = match Leaf::read(der) {
         Ok(leaf) => leaf,
-        Err(reason) => return json!({"error": reason}),
+        Err(reason) => return json!({ "error": reason }),
     };
     let at = |seconds: i64| timestamp(UNIX_EPOCH + std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
@@ -258,15 +255,12 @@ fn percent_decoded(text: &str) -> String {
             .get(..2)
             .and_then(|hex| std::str::from_utf8(hex).ok())
             .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (first, escaped) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
+        if let (b'%', Some(byte)) = (first, escaped) {
+            bytes.push(byte);
+            rest = tail.get(2..).unwrap_or_default();
+        } else {
+            bytes.push(*first);
+            rest = tail;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

@@ -245,3 +245,6 @@ fn memory() -> Value {
 fn timestamp(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| format!("{time:.3}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// The time for one request.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// The most of an answer; a dump of a large mesh is some tens of megabytes.
 const LARGEST: usize = 1 << 30;
 
@@ -80,10 +80,7 @@ pub async fn request(port: u16, method: Method, path: &str) -> Result<Bytes, Ask
 pub async fn wait(port: u16, period: Duration, limit: Duration) -> Result<(), AskError> {
     let end = tokio::time::Instant::now() + limit;
     loop {
-        let failed = match request(port, Method::GET, "/healthz/ready").await {
-            Ok(_) => return Ok(()),
-            Err(failed) => failed,
-        };
+        let Err(failed) = request(port, Method::GET, "/healthz/ready").await else { return Ok(()) };
         if tokio::time::Instant::now() + period > end {
             return Err(AskError::NotReady(limit, failed.to_string()));
         }

@@ -201,7 +201,7 @@ fn proxy(authority: &Authority, address: SocketAddr, identity: Option<Arc<Identi
     };
     // The wait for a certificate is not what these tests are about.
     let client = tokio::spawn(async move { client.follow().await });
-    Proxy { publisher, readiness, identity, client, files: files }
+    Proxy { publisher, readiness, identity, client, files }
 }
 
 /// Plays the first configuration.

@@ -126,21 +126,17 @@ pub(crate) fn first_configuration() -> Vec<DeltaDiscoveryResponse> {
 
 /// A request in one line.
 pub(crate) fn line(request: &DeltaDiscoveryRequest) -> String {
-    let mut line = type_url::short(&request.type_url).to_owned();
+    let mut words = vec![type_url::short(&request.type_url).to_owned()];
     if !request.response_nonce.is_empty() {
-        line += &format!(" {} {}", if request.error_detail.is_some() { "nack" } else { "ack" }, request.response_nonce);
+        words.push(if request.error_detail.is_some() { "nack" } else { "ack" }.to_owned());
+        words.push(request.response_nonce.clone());
     }
-    for (sign, names) in [("+", &request.resource_names_subscribe), ("-", &request.resource_names_unsubscribe)] {
-        for name in names {
-            line += &format!(" {sign}{name}");
-        }
-    }
+    words.extend(request.resource_names_subscribe.iter().map(|name| format!("+{name}")));
+    words.extend(request.resource_names_unsubscribe.iter().map(|name| format!("-{name}")));
     let mut have: Vec<_> = request.initial_resource_versions.iter().collect();
     have.sort();
-    for (name, version) in have {
-        line += &format!(" {name}={version}");
-    }
-    line
+    words.extend(have.into_iter().map(|(name, version)| format!("{name}={version}")));
+    words.join(" ")
 }
 
 fn lines(requests: &[DeltaDiscoveryRequest]) -> Vec<String> {
