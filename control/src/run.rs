@@ -21,7 +21,7 @@ use crate::leader;
 use crate::metrics::Metrics;
 use crate::push::cache::Publisher;
 use crate::push::queue::Queue;
-use crate::serve::ads::Ads;
+use crate::serve::ads::{Ads, Turns};
 use crate::serve::authenticate::Authenticator;
 use crate::serve::certificates::Certificates;
 use crate::serve::connections::Connections;
@@ -172,7 +172,10 @@ pub async fn start(args: Args) -> anyhow::Result<Running> {
     let current = authority.subscribe();
 
     let reviewer = if let Some(folder) = &args.config_dir {
-        tasks.spawn(endless(Files::new(folder, &args.revision, Arc::clone(&intake)).run(stop.clone())));
+        tasks.spawn(endless(
+            "the watch of files",
+            Files::new(folder, &args.revision, Arc::clone(&intake)).run(stop.clone()),
+        ));
         let made = store::from_folder(args.ca_dir.as_deref(), names::identity::TRUST_DOMAIN, SystemTime::now())?;
         authority.send_replace(Some(Arc::new(made)));
         Reviewer::new(None)
@@ -183,12 +186,15 @@ pub async fn start(args: Args) -> anyhow::Result<Running> {
     };
 
     let (publisher, generations) = Publisher::new(Arc::clone(&intake), gathered, Arc::clone(&metrics));
-    tasks.spawn(endless(publisher.run(stop.clone())));
+    tasks.spawn(endless("the publisher", publisher.run(stop.clone())));
 
     let tls_config = watch::Sender::new(None);
     let tls_current = tls_config.subscribe();
     let server_names = tls::server_names(&args.revision, &args.namespace);
-    tasks.spawn(endless(tls::keep(current.clone(), server_names, tls_config, Arc::clone(&metrics), stop.clone())));
+    tasks.spawn(endless(
+        "the renewal of our certificate",
+        tls::keep(current.clone(), server_names, tls_config, Arc::clone(&metrics), stop.clone()),
+    ));
 
     let connections = Arc::new(Connections::default());
     let drain = Duration::from_secs(args.drain_seconds);
@@ -200,7 +206,7 @@ pub async fn start(args: Args) -> anyhow::Result<Running> {
         metrics: Arc::clone(&metrics),
         stopping: stopping.clone(),
         drain,
-        turns: Ads::turns(),
+        turns: Turns::new(),
     });
     let certificates =
         Arc::new(Certificates { authority: current.clone(), authenticator, metrics: Arc::clone(&metrics) });
@@ -210,8 +216,8 @@ pub async fn start(args: Args) -> anyhow::Result<Running> {
     let (monitoring_listener, monitoring) = bind(args.monitoring_address, "--monitoring-address").await?;
     let (readiness_listener, readiness) = bind(args.readiness_address, "--readiness-address").await?;
     let (accepted, incoming) = mpsc::channel(BACKLOG);
-    tasks.spawn(endless(tls::accept(tls_listener, Some(tls_current), accepted.clone(), stop.clone())));
-    tasks.spawn(endless(tls::accept(plain_listener, None, accepted, stop.clone())));
+    tasks.spawn(endless("accepting TLS", tls::accept(tls_listener, Some(tls_current), accepted.clone(), stop.clone())));
+    tasks.spawn(endless("accepting plaintext", tls::accept(plain_listener, None, accepted, stop.clone())));
     let served = serve::grpc(ads, certificates, incoming, stop.clone());
     tasks.spawn(async move { served.await.context("the gRPC server failed") });
 
@@ -257,11 +263,14 @@ fn in_cluster(
     let leader = leads.subscribe();
     let (election, namespace, me) = (client.clone(), args.namespace.clone(), args.pod_name.clone());
     let until = stop.clone();
-    tasks.spawn(endless(async move { leader::run(election, &namespace, &me, leads, until).await }));
+    tasks.spawn(endless("the election", async move { leader::run(election, &namespace, &me, leads, until).await }));
 
     let store = store::Store::new(client.clone(), &args.namespace, intake.mesh(), authority, leader.clone());
-    tasks.spawn(endless(store.run(stop.clone())));
-    tasks.spawn(endless(trust::run(client.clone(), current.clone(), leader, stop.clone())));
+    tasks.spawn(endless("the certificate authority", store.run(stop.clone())));
+    tasks.spawn(endless(
+        "the writer of root certificates",
+        trust::run(client.clone(), current.clone(), leader, stop.clone()),
+    ));
 
     let mut watches = kubernetes::start(client, &args.namespace, &args.revision, intake, stop);
     tasks.spawn(async move {
@@ -273,9 +282,9 @@ fn in_cluster(
 }
 
 /// A part that ends only when it is told to.
-async fn endless(part: impl Future<Output = ()>) -> anyhow::Result<()> {
+async fn endless(name: &'static str, part: impl Future<Output = ()>) -> anyhow::Result<()> {
     part.await;
-    Ok(())
+    anyhow::bail!("{name} ended")
 }
 
 /// What makes a replica ready.

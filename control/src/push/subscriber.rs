@@ -19,7 +19,7 @@ use xds::version::Version;
 use super::resource::{Kind, Resource, Set};
 
 /// A response carries about this much at most: what is in flight to a slow proxy is bounded by it.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 128 * 1024;
 /// A client that subscribes to more names than this is not one of ours.
 const MAX_NAMES: usize = 100_000;
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::codegen::BoxFuture;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::metadata::MetadataMap;
 use translate::Proxy;
 use xds::node::ProxyNode;
 use xds::provenance::Provenance;
@@ -21,9 +21,9 @@ use xds::types::core::Node;
 use xds::types::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 
 use super::authenticate::{Authenticator, authorize};
-use super::codec::{Discovery, Frame, Frames};
 use super::connections::{Connections, Entered};
 use super::tls::Peer;
+use super::wire::{Discovery, Frame, Outgoing, Requests};
 use crate::metrics::Metrics;
 use crate::push::cache::Generation;
 use crate::push::resource::Kind;
@@ -41,6 +41,13 @@ const SEND: Duration = Duration::from_mins(1);
 /// memory decoded; a thousand of them at once must not.
 const DECODING: usize = 8;
 
+/// A response of this size is a large one.
+const LARGE: usize = 16 * 1024;
+/// Large responses that are under way at once, over all streams: what waits in buffers for slow clients is bounded.
+const UNDER_WAY: usize = 256;
+/// A large response counts as under way until it is answered, or for this long: slow clients hold up only themselves.
+const LARGE_TURN: Duration = Duration::from_secs(2);
+
 /// The discovery service.
 pub(crate) struct Ads {
     pub(crate) authenticator: Authenticator,
@@ -51,13 +58,20 @@ pub(crate) struct Ads {
     pub(crate) stopping: CancellationToken,
     /// The time over which streams end when the process stops.
     pub(crate) drain: Duration,
-    pub(crate) turns: Arc<Semaphore>,
+    pub(crate) turns: Turns,
 }
 
-impl Ads {
-    /// Turns at decoding and translating, shared by all streams.
-    pub(crate) fn turns() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(DECODING))
+/// What streams take turns at.
+pub(crate) struct Turns {
+    /// Decoding and translating.
+    work: Semaphore,
+    /// Having a large response under way.
+    large: Arc<Semaphore>,
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        Self { work: Semaphore::new(DECODING), large: Arc::new(Semaphore::new(UNDER_WAY)) }
     }
 }
 
@@ -65,32 +79,32 @@ impl Discovery for Ads {
     fn stream(
         self: Arc<Self>,
         protocol: Protocol,
-        requests: Request<Streaming<Bytes>>,
-    ) -> BoxFuture<Response<Frames>, Status> {
+        head: http::request::Parts,
+        mut requests: Requests,
+        outgoing: Outgoing,
+    ) -> BoxFuture<(), Status> {
         Box::pin(async move {
-            let Some(peer) = requests.extensions().get::<Peer>().cloned() else {
+            let Some(peer) = head.extensions.get::<Peer>().cloned() else {
                 self.metrics.internal_errors.inc();
                 return Err(Status::internal("the connection is not known"));
             };
             let identity = if peer.authenticate {
-                Some(self.authenticator.identity(&peer, requests.metadata()).await?)
+                let metadata = MetadataMap::from_headers(head.headers);
+                Some(self.authenticator.identity(&peer, &metadata).await?)
             } else {
                 None
             };
-            // One response is in flight on a stream, so one place is enough.
-            let (frames, receiver) = mpsc::channel(1);
             tokio::spawn(async move {
-                let mut requests = requests.into_inner();
                 let ended = match self.enter(protocol, &peer, identity, &mut requests).await {
                     Ok(None) => Ok(()),
-                    Ok(Some((stream, first))) => stream.run(first, requests, &frames).await,
+                    Ok(Some((stream, first))) => stream.run(first, requests, &outgoing).await,
                     Err(status) => Err(status),
                 };
                 if let Err(status) = ended {
-                    let _ = frames.send(Err(status)).await; // the client may be gone
+                    let _ = outgoing.send(Err(status)).await; // the client may be gone
                 }
             });
-            Ok(Response::new(ReceiverStream::new(receiver)))
+            Ok(())
         })
     }
 }
@@ -130,6 +144,8 @@ struct Stream {
     generation: Arc<Generation>,
     /// The generation was accepted whole.
     settled: bool,
+    /// The turn of a large response that is under way, and when it ends at the latest.
+    large: Option<(OwnedSemaphorePermit, tokio::time::Instant)>,
     label: String,
     version: String,
 }
@@ -141,7 +157,7 @@ impl Ads {
         protocol: Protocol,
         peer: &Peer,
         identity: Option<names::identity::SpiffeId>,
-        requests: &mut Streaming<Bytes>,
+        requests: &mut Requests,
     ) -> Result<Option<(Stream, Bytes)>, Status> {
         let first = tokio::time::timeout(FIRST_REQUEST, requests.message())
             .await
@@ -189,6 +205,7 @@ impl Ads {
             view,
             generation,
             settled: false,
+            large: None,
             label,
             version,
         };
@@ -196,7 +213,7 @@ impl Ads {
     }
 
     async fn decode(&self, protocol: Protocol, bytes: Bytes) -> Result<Incoming, Status> {
-        let _turn = self.turns.acquire().await;
+        let _turn = self.turns.work.acquire().await;
         Incoming::decode(protocol, bytes)
     }
 
@@ -207,7 +224,7 @@ impl Ads {
         proxy: &Arc<Proxy>,
         before: Option<&Arc<View>>,
     ) -> Result<Option<Arc<View>>, Status> {
-        let _turn = self.turns.acquire().await;
+        let _turn = self.turns.work.acquire().await;
         let (generation, proxy, before) = (Arc::clone(generation), Arc::clone(proxy), before.cloned());
         tokio::task::spawn_blocking(move || generation.view(&proxy, before.as_ref())).await.map_err(|error| {
             self.metrics.internal_errors.inc();
@@ -217,10 +234,8 @@ impl Ads {
     }
 }
 
-type Outgoing = mpsc::Sender<Result<Frame, Status>>;
-
 impl Stream {
-    async fn run(mut self, first: Bytes, mut requests: Streaming<Bytes>, frames: &Outgoing) -> Result<(), Status> {
+    async fn run(mut self, first: Bytes, mut requests: Requests, frames: &Outgoing) -> Result<(), Status> {
         let mut generations = self.ads.generations.clone();
         let stopping = self.ads.stopping.clone();
         let mut end: Pin<Box<tokio::time::Sleep>> = Box::pin(tokio::time::sleep(RENEWAL + jitter(RENEWAL_JITTER)));
@@ -230,7 +245,9 @@ impl Stream {
             if !self.send(frames).await? {
                 return Ok(());
             }
+            let turn = self.large.as_ref().map(|(_, until)| *until);
             tokio::select! {
+                () = until(turn) => self.large = None,
                 request = requests.message() => match request {
                     Ok(Some(request)) => self.request(request).await?,
                     Ok(None) => return Ok(()),
@@ -275,12 +292,15 @@ impl Stream {
 
     /// Takes a request.
     async fn request(&mut self, bytes: Bytes) -> Result<(), Status> {
-        let _turn = self.ads.turns.acquire().await;
+        let _turn = self.ads.turns.work.acquire().await;
         let answer = match Incoming::decode(self.protocol, bytes)? {
             Incoming::Delta(request) => self.subscriber.delta(request),
             Incoming::StateOfTheWorld(request) => self.subscriber.state_of_the_world(request),
         };
         let metrics = &self.ads.metrics;
+        if matches!(answer, Answer::Ack { .. } | Answer::Nack { .. }) {
+            self.large = None;
+        }
         match answer {
             Answer::Subscribed => {}
             Answer::Ack { kind } => {
@@ -316,6 +336,10 @@ impl Stream {
                 "{}: {} resources, {} removed, {} bytes",
                 kind.short(), frame.0.resources.len(), frame.0.removed.len(), frame.len(),
             );
+            if frame.len() > LARGE {
+                let turn = Arc::clone(&self.ads.turns.large).acquire_owned().await;
+                self.large = turn.ok().map(|turn| (turn, tokio::time::Instant::now() + LARGE_TURN));
+            }
             match tokio::time::timeout(SEND, frames.send(Ok(frame))).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(false),
@@ -373,6 +397,14 @@ impl Drop for Stream {
             self.ads.metrics.refusing[kind.index()].remove([&self.label, REFUSED]);
         }
         tracing::info!(proxy = %self.label, "disconnected");
+    }
+}
+
+/// Sleeps until then; for ever if there is no then.
+async fn until(then: Option<tokio::time::Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,18 +2,18 @@
 //!
 //! * [`tls`]: connections on 15012, and who is at their other end; plaintext ones on loopback's 15010
 //! * [`authenticate`]: who a caller is
-//! * [`ads`], [`codec`]: the discovery service; [`connections`]: its open streams
+//! * [`ads`], [`wire`]: the discovery service; [`connections`]: its open streams
 //! * [`certificates`]: the certificate service
 //! * [`http`], [`debug`]: readiness, metrics, version, debug pages
 
 pub(crate) mod ads;
 pub(crate) mod authenticate;
 pub(crate) mod certificates;
-pub(crate) mod codec;
 pub(crate) mod connections;
 pub(crate) mod debug;
 pub(crate) mod http;
 pub(crate) mod tls;
+pub(crate) mod wire;
 
 use std::io;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use xds::certificates::IstioCertificateServiceServer;
 
 use ads::Ads;
 use certificates::Certificates;
-use codec::DiscoveryServer;
 use tls::Connection;
+use wire::DiscoveryServer;
 
 /// A peer that does not answer a ping for so long is gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);

@@ -160,7 +160,10 @@ impl World {
     }
 
     async fn stop(mut self) {
-        self.running.take().unwrap().stop().await;
+        let mut running = self.running.take().unwrap();
+        let ended = running.tasks.try_join_next();
+        assert!(ended.is_none(), "{ended:?}");
+        running.stop().await;
     }
 }
 
