@@ -12,6 +12,9 @@ use crate::model::mesh::Mesh;
 /// Names of filters as Envoy registers them.
 pub(crate) const FAULT: &str = "envoy.filters.http.fault";
 pub(crate) const CORS: &str = "envoy.filters.http.cors";
+/// Names of filters that the mesh's proxies have and Envoy by itself has not.
+const PEER_METADATA: &str = "istio.metadata_exchange";
+const STATS: &str = "istio.stats";
 
 /// Where an HTTP connection's routes are.
 pub(crate) enum Routes {
@@ -34,11 +37,12 @@ pub(crate) enum Side {
 
 /// The filter that speaks HTTP.
 pub(crate) fn http(stat_prefix: String, routes: Routes, side: Side, mesh: &Mesh) -> listener::Filter {
-    let mut filters = Vec::new();
+    let mut filters = vec![of_the_mesh(PEER_METADATA)];
     if side != Side::Inbound {
         filters.push(http_filter(CORS, &cors::Cors {}));
         filters.push(http_filter(FAULT, &fault::HttpFault::default()));
     }
+    filters.push(of_the_mesh(STATS));
     filters.push(http_filter("envoy.filters.http.router", &router::Router::default()));
 
     let forward = match side {
@@ -107,6 +111,11 @@ fn http_filter<M: Message + Name>(name: &str, config: &M) -> hcm::HttpFilter {
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any::pack(config))),
         ..Default::default()
     }
+}
+
+/// A filter that a proxy without it leaves out: Envoy by itself neither tells peers who it is nor counts as Istio does.
+fn of_the_mesh(name: &str) -> hcm::HttpFilter {
+    hcm::HttpFilter { name: name.to_owned(), is_optional: true, ..Default::default() }
 }
 
 fn listener_filter<M: Message + Name>(name: &str, config: &M) -> listener::ListenerFilter {
