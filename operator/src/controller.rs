@@ -20,7 +20,7 @@ use names::{labels, resources};
 use tracing::{debug, warn};
 
 use crate::live::{self, Live};
-use crate::meshinstall::reconcile::{Context, Error, reconcile};
+use crate::meshinstall::reconcile::{Context, Error, Made, reconcile};
 use crate::meshinstall::validate::RelatedImages;
 use crate::metrics::Metrics;
 
@@ -80,6 +80,7 @@ pub(crate) async fn run(
         client,
         related_images,
         metrics,
+        made: Made::default(),
     });
     let failures = Arc::new(Failures::default());
     let (counting, forgetting) = (failures.clone(), failures);

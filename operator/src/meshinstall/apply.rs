@@ -55,9 +55,11 @@ pub(crate) enum Done {
     Nothing,
     /// It carries the ignore annotation.
     Ignored,
-    /// It is new, or what is rendered has changed.
-    Written,
-    /// It had been edited or deleted, and was put back.
+    /// It was not there.
+    Created,
+    /// What is rendered has changed.
+    Changed,
+    /// It had been edited, and was put back.
     Restored,
     /// It waits for the control plane.
     Waiting,
@@ -145,7 +147,8 @@ pub(crate) async fn apply(
                 let done = match &current {
                     Some(old) if old.resource_version() == written.resource_version() => Done::Nothing,
                     Some(old) if same_spec(old) => Done::Restored,
-                    _ => Done::Written,
+                    Some(_) => Done::Changed,
+                    None => Done::Created,
                 };
                 (Some(Arc::new(written)), done)
             }

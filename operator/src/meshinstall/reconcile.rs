@@ -1,13 +1,14 @@
 //! The shell around the steps: calls them in order, writes status and events, says when to look again.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crds::install::condition::{ConditionType, Reason};
 use crds::install::{MeshInstall, MeshInstallStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, Patch, PatchParams};
 use kube::core::{DeserializeGuard, error_boundary::InvalidObject};
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType, Recorder};
@@ -17,7 +18,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::apply::{self, ApplyError, Done, Outcome};
-use super::build::{self, RenderError};
+use super::build::{self, RenderError, Rendered};
 use super::dereference::{self, dereference};
 use super::finalize::{self, Next};
 use super::prune;
@@ -39,6 +40,27 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) related_images: RelatedImages,
     pub(crate) metrics: Metrics,
+    pub(crate) made: Made,
+}
+
+/// What this process has seen in the cluster, so that an object that is missing now is known to have been deleted.
+#[derive(Default)]
+pub(crate) struct Made(Mutex<HashSet<(String, String)>>);
+
+impl Made {
+    /// Notes an object of a MeshInstall (by uid); says whether it was known.
+    fn note(&self, install: &str, object: String) -> bool {
+        !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((install.to_owned(), object))
+    }
+
+    /// The operator has deleted it itself.
+    fn forget_one(&self, install: &str, object: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(install.to_owned(), object));
+    }
+
+    fn forget(&self, install: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _)| of != install);
+    }
 }
 
 /// Why a reconciliation did not come to its end; it is tried again.
@@ -141,15 +163,17 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
     let owned = live.owned_by(&mesh.name);
     for gone in prune::superfluous(&owned, outcomes.iter().map(|outcome| &outcome.rendered)) {
         prune::delete(client, gone).await.map_err(|(object, source)| Error::Delete { object, source })?;
-        let text = format!("Deleted {}: the spec does not ask for it any more.", build::display(&gone.0, &gone.1));
-        event(context, &install.object_ref(&()), EventType::Normal, "Pruned", text).await;
+        let name = build::display(&gone.0, &gone.1);
+        let text = format!("Deleted {name}: the spec does not ask for it any more.");
+        context.made.forget_one(&mesh.uid, name);
+        publish(context, &event(EventType::Normal, "Pruned", &text), &install.object_ref(&())).await;
     }
     Ok((outcomes, Action::requeue(authority.next_change(now).max(Duration::from_secs(1)))))
 }
 
-fn webhook_configurations() -> kube::api::ApiResource {
+fn webhook_configurations() -> ApiResource {
     use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-    kube::api::ApiResource::erase::<MutatingWebhookConfiguration>(&())
+    ApiResource::erase::<MutatingWebhookConfiguration>(&())
 }
 
 fn as_watched(context: &Context, install: &MeshInstall) -> Observed {
@@ -157,16 +181,32 @@ fn as_watched(context: &Context, install: &MeshInstall) -> Observed {
     Observed::from_watches(&context.live.owned_by(&name), context.live.pods_of(&name))
 }
 
-/// Tells of what was put back: somebody has edited it and should know where to do that instead.
+/// Tells of what was put back: somebody has edited or deleted it and should know what to do instead.
 async fn report(context: &Context, install: &MeshInstall, outcomes: &[Outcome]) {
-    context.metrics.written(outcomes.iter().filter(|o| matches!(o.done, Done::Written | Done::Restored)).count());
-    for outcome in outcomes.iter().filter(|outcome| outcome.done == Done::Restored) {
-        let advice = match outcome.rendered.resource.kind.as_str() {
+    context
+        .metrics
+        .written(outcomes.iter().filter(|o| matches!(o.done, Done::Created | Done::Changed | Done::Restored)).count());
+    let uid = install.uid().unwrap_or_default();
+    for outcome in outcomes.iter().filter(|outcome| outcome.current.is_some()) {
+        let Rendered { resource, object, .. } = &outcome.rendered;
+        let known = context.made.note(&uid, outcome.rendered.display());
+        if outcome.done != Done::Restored && !(outcome.done == Done::Created && known) {
+            continue;
+        }
+        let advice = match resource.kind.as_str() {
             "ConfigMap" => "change spec.meshConfig or spec.proxy of the MeshInstall instead",
             _ => "change the MeshInstall instead, or annotate the object with install.forestay.dev/ignore: \"true\"",
         };
-        let text = format!("Put {} back: {advice}.", outcome.rendered.display());
-        event(context, &install.object_ref(&()), EventType::Warning, "Restored", text).await;
+        let secondary = ObjectReference {
+            api_version: Some(resource.api_version.clone()),
+            kind: Some(resource.kind.clone()),
+            namespace: object.namespace(),
+            name: Some(object.name_any()),
+            ..ObjectReference::default()
+        };
+        let note = format!("Put {} back: {advice}.", outcome.rendered.display());
+        let event = Event { secondary: Some(secondary), ..event(EventType::Warning, "Restored", &note) };
+        publish(context, &event, &install.object_ref(&())).await;
     }
 }
 
@@ -189,7 +229,7 @@ async fn settle(
             [Reason::Progressing, Reason::WaitingForControlPlane, Reason::WaitingForEndpoints, Reason::NotFound];
         let normal = ready.status != "False" || waiting.iter().any(|reason| reason.as_str() == ready.reason);
         let kind = if normal { EventType::Normal } else { EventType::Warning };
-        event(context, &install.object_ref(&()), kind, &ready.reason.clone(), ready.message.clone()).await;
+        publish(context, &event(kind, &ready.reason, &ready.message), &install.object_ref(&())).await;
     }
     write_status(context, install, status).await
 }
@@ -269,19 +309,26 @@ async fn finish(context: &Context, install: &MeshInstall) -> Result<Action, Erro
     let namespace = &install.spec.namespace;
     let others = dereference::others(install, &context.live.installs());
     if !others.iter().any(|other| other.namespace == *namespace) {
-        let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-        match secrets.delete(resources::WEBHOOK_CA_SECRET, &DeleteParams::default()).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(answer)) if answer.code == 404 => {}
-            Err(source) => return Err(request("the webhook's certificate authority cannot be deleted")(source)),
-        }
+        delete_authority(context, namespace).await?;
     }
     let text = format!("The mesh is gone. {}.", finalize::kept(namespace));
-    event(context, &install.object_ref(&()), EventType::Normal, "Deleted", text).await;
+    publish(context, &event(EventType::Normal, "Deleted", &text), &install.object_ref(&())).await;
     let rest: Vec<String> = install.finalizers().iter().filter(|f| *f != resources::FINALIZER).cloned().collect();
     set_finalizers(context, install, &rest).await?;
+    context.made.forget(&install.uid().unwrap_or_default());
     info!(meshinstall = %install.name_any(), "deleted");
     Ok(Action::await_change())
+}
+
+/// Deletes the webhook's certificate authority, if it is ours.
+async fn delete_authority(context: &Context, namespace: &str) -> Result<(), Error> {
+    let resource = ApiResource::erase::<Secret>(&());
+    let Some(secret) = context.live.get(&resource, Some(namespace), resources::WEBHOOK_CA_SECRET) else {
+        return Ok(());
+    };
+    prune::delete(&context.client, &(resource, secret))
+        .await
+        .map_err(|(object, source)| Error::Delete { object, source })
 }
 
 /// An object that does not fit its own type; the schema keeps such out, unless the CRD is of another version.
@@ -295,18 +342,21 @@ async fn report_unreadable(context: &Context, invalid: &InvalidObject) -> Result
     Ok(Action::await_change())
 }
 
-/// Tells a person who asks `kubectl describe`. An event that cannot be written is not worth failing for.
-async fn event(context: &Context, about: &ObjectReference, type_: EventType, reason: &str, note: String) {
+fn event(type_: EventType, reason: &str, note: &str) -> Event {
     // The API takes at most 1 kB.
     let end = (0..=1000.min(note.len())).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
-    let event = Event {
+    Event {
         type_,
         reason: reason.to_owned(),
         note: note.get(..end).map(str::to_owned),
         action: "Reconcile".into(),
         secondary: None,
-    };
-    if let Err(error) = context.recorder.publish(&event, about).await {
-        warn!(%error, reason, "event cannot be written");
+    }
+}
+
+/// Tells a person who asks `kubectl describe`. An event that cannot be written is not worth failing for.
+async fn publish(context: &Context, event: &Event, about: &ObjectReference) {
+    if let Err(error) = context.recorder.publish(event, about).await {
+        warn!(%error, reason = event.reason, "event cannot be written");
     }
 }

@@ -146,8 +146,9 @@ struct Rollout {
 }
 
 impl Rollout {
+    /// None wanted is none there: somebody has scaled it to nothing.
     fn complete(self) -> bool {
-        self.observed && self.ready >= self.wanted
+        self.observed && self.ready >= self.wanted.max(1)
     }
 }
 
@@ -175,6 +176,10 @@ fn assess(deployment: &Deployment, pods: &[Arc<Pod>]) -> Verdict {
             Reason::Available,
             format!("Deployment {name}: {}/{} pods are available.", rollout.ready, rollout.wanted),
         );
+    }
+    if rollout.wanted == 0 {
+        let message = format!("Deployment {name} is scaled to no pods; scale it up.");
+        return Verdict::failed(Reason::NotReady, message);
     }
     if let Some((reason, message)) = trouble(deployment, pods) {
         return Verdict::failed(reason, format!("Deployment {name}: {message}"));

@@ -394,6 +394,17 @@ fn a_condition_carries_the_pods_own_reason() {
         ("first crash", starting("istiod"), vec![pod("istiod", &ended)], "CrashLoop", "exit code 1: no such file"),
         ("no room", starting("istiod"), vec![pod("istiod", &unschedulable)], "Unschedulable", "Insufficient cpu"),
         ("no ConfigMap", starting("istiod"), vec![pod("istiod", &unmounted)], "ContainerConfigError", "not found"),
+        (
+            "scaled to nothing",
+            {
+                let mut none = deployment("istiod", &json!({"observedGeneration": 2}));
+                none.spec.get_or_insert_default().replicas = Some(0);
+                none
+            },
+            vec![],
+            "NotReady",
+            "is scaled to no pods; scale it up",
+        ),
         ("quota", deployment("istiod", &refused), vec![], "PodRefused", "exceeded quota: small"),
         ("too slow", deployment("istiod", &late), vec![], "NotReady", "has timed out"),
         (
