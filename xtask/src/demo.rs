@@ -16,9 +16,6 @@ use names::resources::{INGRESS_GATEWAY, MESH_NAMESPACE};
 use self::cluster::{Boxed, Cluster, Existing};
 use crate::{images, show::Show, workspace::Workspace};
 
-/// Words for the end, when there is no mesh to show.
-const NO_MESH: &str = "There is no mesh yet: this is Bookinfo on plain Kubernetes.";
-
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Remove everything that the demo made
@@ -89,62 +86,41 @@ fn existing(arguments: &Arguments, workspace: &Workspace, show: &Show) -> Result
         if !ours {
             bail!("there is no namespace {}, so there is no demo to remove", cluster.namespace());
         }
-        show.step("remove the mesh", || mesh::remove(&cluster, workspace))?;
+        show.step("remove the mesh", || mesh::remove(&cluster))?;
         return show.step("remove Bookinfo", || bookinfo::remove(&cluster));
     }
-    if mesh::exists(workspace) {
-        if arguments.registry.is_none() {
-            bail!("--existing needs --registry HUB: push the images of `cargo xtask images` there first");
-        }
-        if !ours && mesh::installed(&cluster) {
-            bail!("a MeshInstall is there already, and the demo touches nothing of others'");
-        }
+    if arguments.registry.is_none() {
+        bail!("--existing needs --registry HUB: push the images of `cargo xtask images` there first");
+    }
+    if !ours && mesh::installed(&cluster) {
+        bail!("a MeshInstall is there already, and the demo touches nothing of others'");
     }
     // Before anything else, so that it can be told later that the rest is the demo's.
     if !ours {
         cluster.kubectl(&["create", "namespace", cluster.namespace()])?;
     }
     let address = on(&cluster, workspace, show, arguments.registry.as_deref())?;
-    let (namespace, service) = entrance(&cluster, workspace);
     println!("  page        http://localhost:9080/productpage, while this runs:");
-    println!("              kubectl -n {namespace} port-forward service/{service} 9080:{}", address.port());
+    println!(
+        "              kubectl -n {MESH_NAMESPACE} port-forward service/{INGRESS_GATEWAY} 9080:{}",
+        address.port()
+    );
     println!("  remove it   cargo xtask demo --existing --down");
     Ok(())
 }
 
 /// The steps, on any cluster. Prints the page's title at the end, and gives the page's address in the cluster.
 fn on(cluster: &Cluster<'_>, workspace: &Workspace, show: &Show, registry: Option<&str>) -> Result<SocketAddr> {
-    let with_mesh = mesh::exists(workspace);
-    if with_mesh {
-        for (name, step) in mesh::STEPS {
-            show.step(name, || step(cluster, workspace, registry))?;
-        }
+    for (name, step) in mesh::STEPS {
+        show.step(name, || step(cluster, workspace, registry))?;
     }
     for (name, step) in bookinfo::STEPS {
         show.step(name, || step(cluster, workspace))?;
     }
-    let address = if with_mesh {
-        show.step("open the gateway", || mesh::open_gateway(cluster, workspace))?
-    } else {
-        bookinfo::service(cluster)?
-    };
-    let (namespace, service) = entrance(cluster, workspace);
-    let title = show.step("fetch /productpage", || bookinfo::title(cluster, namespace, service, address))?;
+    let address = show.step("open the gateway", || mesh::open_gateway(cluster, workspace))?;
+    let title = show.step("fetch /productpage through the gateway", || bookinfo::title(cluster, address))?;
     println!("\n{title}\n");
-    if !with_mesh {
-        println!("{NO_MESH}\n");
-    }
     Ok(address)
-}
-
-/// The namespace and the name of the Service that leads to the page.
-fn entrance(cluster: &Cluster<'_>, workspace: &Workspace) -> (&'static str, &'static str) {
-    if mesh::exists(workspace) { (MESH_NAMESPACE, INGRESS_GATEWAY) } else { (cluster.namespace(), bookinfo::SERVICE) }
-}
-
-/// Whether this tree has a mesh to show.
-pub(crate) fn has_mesh(workspace: &Workspace) -> bool {
-    mesh::exists(workspace)
 }
 
 fn confirmed(what: &str) -> Result<bool> {

@@ -24,10 +24,8 @@ pub(crate) fn build(workspace: &Workspace, show: &Show) -> Result<Vec<Archive>> 
         let cache = e2e::tools::Cache::open()?;
         e2e::tools::ensure_packages(&["binutils"], show)?;
         let binaries = Binaries::in_folder(workspace.binaries());
-        let mut archives = vec![e2e::images::samples(&binaries, &cache)?];
-        if crate::demo::has_mesh(workspace) {
-            archives.extend(e2e::images::mesh(&binaries, &cache)?);
-        }
+        let mut archives = e2e::images::mesh(&binaries, &cache)?;
+        archives.push(e2e::images::samples(&binaries, &cache)?);
         Ok(archives)
     })
 }

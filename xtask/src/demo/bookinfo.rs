@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
+use names::resources::{INGRESS_GATEWAY, MESH_NAMESPACE};
 
 use super::cluster::{Cluster, eventually};
 use crate::workspace::Workspace;
@@ -11,9 +12,6 @@ use crate::workspace::Workspace;
 const UPSTREAM: &str = "bookinfo/platform/kube/bookinfo.yaml";
 /// Our own, for where upstream's is not at hand.
 const OWN: &str = "config/samples/bookinfo.yaml";
-
-/// The Service of the page.
-pub(super) const SERVICE: &str = "productpage";
 
 type Step = fn(&Cluster<'_>, &Workspace) -> Result<()>;
 
@@ -32,18 +30,11 @@ fn wait(cluster: &Cluster<'_>, _workspace: &Workspace) -> Result<()> {
         .map(drop)
 }
 
-/// Where clients find the page without a gateway.
-pub(super) fn service(cluster: &Cluster<'_>) -> Result<SocketAddr> {
-    let path = "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}";
-    let address = cluster.kubectl(&["-n", cluster.namespace(), "get", "service", SERVICE, "-o", path])?;
-    address.parse().with_context(|| format!("Service {SERVICE} has the address {address:?}"))
-}
-
-/// The title of the page that the Service `namespace/service` gives at `address`.
-pub(super) fn title(cluster: &Cluster<'_>, namespace: &str, service: &str, address: SocketAddr) -> Result<String> {
-    // A Service is there a moment before anything leads to it.
-    let page = eventually(|| cluster.get(namespace, service, address, "/productpage"))?;
-    title_of(&page).map(str::to_owned).with_context(|| format!("the page at {address} has no title: {page}"))
+/// The title of the page that clients outside the cluster get at the gateway's address.
+pub(super) fn title(cluster: &Cluster<'_>, gateway: SocketAddr) -> Result<String> {
+    // The routes of rules that were just applied are live a moment later.
+    let page = eventually(|| cluster.get(MESH_NAMESPACE, INGRESS_GATEWAY, gateway, "/productpage"))?;
+    title_of(&page).map(str::to_owned).with_context(|| format!("the page at {gateway} has no title: {page}"))
 }
 
 fn title_of(page: &str) -> Option<&str> {

@@ -26,11 +26,6 @@ pub(super) const STEPS: [(&str, Step); 4] = [
     ("opt the namespace in", opt_in),
 ];
 
-/// Whether this tree has a mesh to install; asked after its programs were built.
-pub(super) fn exists(workspace: &Workspace) -> bool {
-    workspace.root.join(OPERATOR_AND_DEFINITIONS).exists() && workspace.binaries().join("forestay-proxy").exists()
-}
-
 /// Whether somebody has installed a mesh.
 pub(super) fn installed(cluster: &Cluster<'_>) -> bool {
     // Where the kind is unknown, kubectl fails, and there is none.
@@ -76,11 +71,6 @@ pub(super) fn open_gateway(cluster: &Cluster<'_>, workspace: &Workspace) -> Resu
     let upstream = workspace.samples().join(UPSTREAM_GATEWAY);
     let file = if upstream.exists() { upstream } else { workspace.root.join(OWN_GATEWAY) };
     cluster.apply_here(&file)?;
-    gateway(cluster)
-}
-
-/// The gateway's address for plain HTTP.
-pub(super) fn gateway(cluster: &Cluster<'_>) -> Result<SocketAddr> {
     let path = r#"jsonpath={.status.loadBalancer.ingress[0].ip}:{.spec.ports[?(@.name=="http2")].port}"#;
     eventually(|| {
         let address = cluster.kubectl(&["-n", MESH_NAMESPACE, "get", "service", INGRESS_GATEWAY, "-o", path])?;
@@ -91,10 +81,7 @@ pub(super) fn gateway(cluster: &Cluster<'_>) -> Result<SocketAddr> {
 }
 
 /// Removes the mesh from a cluster that goes on without it. The definitions stay, as someone may have objects of them.
-pub(super) fn remove(cluster: &Cluster<'_>, workspace: &Workspace) -> Result<()> {
-    if !exists(workspace) {
-        return Ok(());
-    }
+pub(super) fn remove(cluster: &Cluster<'_>) -> Result<()> {
     cluster.kubectl(&["delete", "meshinstall", "default", "--ignore-not-found", "--timeout=120s"])?;
     cluster.kubectl(&["delete", "namespace", OPERATOR_NAMESPACE, "--ignore-not-found"])?;
     for kind in ["clusterrole", "clusterrolebinding"] {
