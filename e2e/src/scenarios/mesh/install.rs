@@ -9,7 +9,7 @@ use forestay_e2e::kube_box::KubeBox;
 
 /// Applies the operator's manifests and a MeshInstall and waits as the README says.
 pub(crate) async fn install(kube: &KubeBox) -> Result<()> {
-    kube.kubectl_ok(&["apply", "--server-side", "-f", &config("install.yaml").display().to_string()]).await?;
+    kube.kubectl_ok(&["apply", "-f", &config("install.yaml").display().to_string()]).await?;
     kube.wait_for("forestay-system", "deployment/forestay-operator", "condition=Available", STARTED).await?;
     let applied = Instant::now();
     kube.kubectl_ok(&["apply", "-f", &config("samples/meshinstall.yaml").display().to_string()]).await?;
