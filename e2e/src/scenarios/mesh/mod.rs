@@ -8,8 +8,9 @@
 //! 5. [`security`]: what is on the wire, and who may speak to whom
 //! 6. [`discovery`]: pods come and go under load
 //! 7. [`metrics`]: what a request leaves behind
-//! 8. [`bad_input`]: what happens to mistakes
-//! 9. [`cleanup`]: what deletion leaves behind
+//! 8. [`memory`]: what the programs hold
+//! 9. [`bad_input`]: what happens to mistakes
+//! 10. [`cleanup`]: what deletion leaves behind
 
 pub(crate) mod bad_input;
 pub(crate) mod cleanup;
@@ -17,6 +18,7 @@ pub(crate) mod discovery;
 pub(crate) mod inject;
 pub(crate) mod install;
 pub(crate) mod load;
+pub(crate) mod memory;
 pub(crate) mod metrics;
 pub(crate) mod routing;
 pub(crate) mod security;
@@ -89,6 +91,7 @@ pub(crate) fn group() -> Group {
             }),
             scenario("killed", "a killed pod takes at most what it held with it", 8, |b| discovery::killed(b).boxed()),
             scenario("metrics", "each edge told by both ends, with Istio's labels", 5, |b| metrics::edges(b).boxed()),
+            scenario("memory", "what each program holds, at rest and under load", 3, |b| memory::footprint(b).boxed()),
             scenario("bad-installs", "MeshInstalls that cannot work say which field", 4, |b| {
                 bad_input::mesh_installs(b).boxed()
             }),
