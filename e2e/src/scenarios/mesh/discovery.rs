@@ -53,3 +53,21 @@ pub(crate) async fn killed(kube: &KubeBox) -> Result<()> {
     );
     Ok(())
 }
+
+/// The mesh's own parts restart one after the other under load: no request fails.
+pub(crate) async fn rolling_restart(kube: &KubeBox) -> Result<()> {
+    let load = Load::start(kube, gateway(kube).await?, "/productpage", CLIENTS, Duration::from_millis(20));
+    for deployment in ["istiod", "istio-sidecar-injector", "istio-ingressgateway"] {
+        let deployment = format!("deployment/{deployment}");
+        kube.kubectl_ok(&["-n", "istio-system", "rollout", "restart", &deployment]).await?;
+        kube.kubectl_ok(&["-n", "istio-system", "rollout", "status", &deployment, "--timeout=240s"]).await?;
+    }
+    let after = load.seen().good();
+    kube.eventually("answers after the restarts", SOON, || async {
+        let seen = load.seen();
+        ensure!(seen.good() >= after + 100, "{} good answers since", seen.good() - after);
+        Ok(())
+    })
+    .await?;
+    load.stop().await.all_good(100)
+}

@@ -90,6 +90,9 @@ pub(crate) fn group() -> Group {
                 discovery::graceful(b).boxed()
             }),
             scenario("killed", "a killed pod takes at most what it held with it", 8, |b| discovery::killed(b).boxed()),
+            scenario("rolling-restart", "control plane, webhook and gateway restart, no request fails", 8, |b| {
+                discovery::rolling_restart(b).boxed()
+            }),
             scenario("metrics", "each edge told by both ends, with Istio's labels", 5, |b| metrics::edges(b).boxed()),
             scenario("memory", "what each program holds, at rest and under load", 3, |b| memory::footprint(b).boxed()),
             scenario("bad-installs", "MeshInstalls that cannot work say which field", 4, |b| {
