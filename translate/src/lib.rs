@@ -7,7 +7,7 @@
 //! * [`model`]: services, workloads, rules, and which of them count for whom
 //! * `to_xds`: listeners, routes, clusters and endpoints
 //! * `projection`, `cache`: what is computed once and shared
-//! * `resource`, `problem`, [`describe()`]: what comes out
+//! * `resource`, `problem`, [`describe()`]: what comes out; `unsupported`: which fields do not
 
 mod cache;
 mod describe;
@@ -16,6 +16,7 @@ mod problem;
 mod projection;
 mod resource;
 mod to_xds;
+mod unsupported;
 
 use std::sync::Arc;
 

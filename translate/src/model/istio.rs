@@ -124,7 +124,7 @@ pub fn services(entry: &ServiceEntry) -> impl Iterator<Item = Service> + '_ {
 }
 
 /// A whole address; of a CIDR block only one that holds a single address.
-fn virtual_address(text: &str) -> Option<IpAddr> {
+pub(crate) fn virtual_address(text: &str) -> Option<IpAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
     }

@@ -11,7 +11,7 @@ use crds::security::peer_authentication::MutualTlsMode;
 use super::change::Key;
 use super::host;
 use super::labels::{self, Labels};
-use super::rule::{DestinationRule, Gateway, PeerAuthentication, VirtualService};
+use super::rule::{DestinationRule, Gateway, PeerAuthentication, ServiceEntry, VirtualService};
 use super::service::Service;
 use super::snapshot::Snapshot;
 
@@ -161,6 +161,14 @@ impl Snapshot {
     /// The Gateways that select a gateway's pods.
     pub(crate) fn gateways<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a Arc<Gateway>> {
         self.gateways.iter().filter(move |gateway| labels::subset_of(&gateway.spec.selector, labels))
+    }
+
+    /// The ServiceEntries that clients in a namespace see.
+    pub(crate) fn service_entries<'a>(
+        &'a self,
+        client_namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<ServiceEntry>> {
+        self.service_entries.iter().filter(move |entry| entry.visibility.allows(client_namespace))
     }
 
     /// The PeerAuthentication that selects a workload; of several, the oldest.

@@ -8,7 +8,7 @@ use super::change::Key;
 use super::inputs::Inputs;
 use super::istio;
 use super::mesh::Mesh;
-use super::rule::{DestinationRule, Gateway, PeerAuthentication, Rule, VirtualService};
+use super::rule::{DestinationRule, Gateway, PeerAuthentication, Rule, ServiceEntry, VirtualService};
 use super::service::{Resolution, Service};
 use super::workload::{Endpoint, EndpointSlice, Health, Workload};
 
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub(super) peer_authentications: HashMap<String, Vec<Arc<PeerAuthentication>>>,
     /// Gateways, in the order in which they count.
     pub(super) gateways: Vec<Arc<Gateway>>,
+    /// ServiceEntries, in the order in which they count; their services are among the others.
+    pub(super) service_entries: Vec<Arc<ServiceEntry>>,
     /// Keys of the labels by which a rule asks who the client is.
     pub(super) client_labels: BTreeSet<String>,
 }
@@ -52,6 +54,7 @@ impl Snapshot {
             destination_rules: HashMap::new(),
             peer_authentications: HashMap::new(),
             gateways: in_order(inputs.gateways.values()),
+            service_entries: in_order(inputs.service_entries.values()),
             client_labels: BTreeSet::new(),
         };
         snapshot.index_services(inputs);

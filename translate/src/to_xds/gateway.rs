@@ -21,6 +21,7 @@ use crate::model::snapshot::Snapshot;
 use crate::problem::{Problem, Reason};
 use crate::projection::Edge;
 use crate::resource::Part;
+use crate::unsupported;
 
 /// A server of a Gateway, and where it stands.
 struct Server<'a> {
@@ -62,6 +63,7 @@ pub(crate) fn edge(snapshot: &Snapshot, projection: &Edge, cache: &mut Cache) ->
         let Some(service) = snapshot.service(host, client.namespace) else { continue };
         let Some(port) = service.port(*port) else { continue };
         let destination = snapshot.destination(host, Some(service), client);
+        found.problems.extend(destination.rules.iter().flat_map(|rule| unsupported::destination_rule(rule)));
         let defined = destination.subset(subset);
         // A subset that no rule defines has no cluster: its route answers 503.
         if subset.is_empty() || defined.is_some() {

@@ -1,7 +1,7 @@
 //! A sidecar's outbound side: a listener for each address and port that services have, or for each port where the
 //! request itself says whom it is for; the route configurations that listeners name; a cluster for each port.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use xds::provenance::Provenance;
@@ -22,6 +22,7 @@ use crate::model::snapshot::Snapshot;
 use crate::problem::{Problem, Reason};
 use crate::projection::Outbound;
 use crate::resource::Part;
+use crate::unsupported;
 
 /// Every address.
 const ANY: &str = "0.0.0.0";
@@ -58,8 +59,13 @@ pub(crate) fn outbound(snapshot: &Snapshot, projection: &Outbound, cache: &mut C
     // Of two services that claim one address and port, the first one here has it.
     let mut services: Vec<_> = snapshot.visible_services(client.namespace).collect();
     services.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
+    // A rule for a wildcard counts for many services, and is looked at once.
+    let mut looked_at = HashSet::new();
     for service in services {
         let destination = snapshot.destination(&service.host, Some(service), client);
+        for rule in destination.rules.iter().filter(|rule| looked_at.insert(Arc::as_ptr(rule))) {
+            plan.problems.extend(unsupported::destination_rule(rule));
+        }
         let subsets = destination.subsets();
         for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
             for subset in std::iter::once(None).chain(subsets.iter().copied().map(Some)) {
@@ -69,6 +75,8 @@ pub(crate) fn outbound(snapshot: &Snapshot, projection: &Outbound, cache: &mut C
             plan.add(snapshot, service, port);
         }
     }
+    plan.problems
+        .extend(snapshot.service_entries(client.namespace).flat_map(|entry| unsupported::service_entry(entry)));
     cache.cluster(&mut part, &cluster::passthrough(mesh), None);
     cache.cluster(&mut part, &cluster::black_hole(mesh), None);
 

@@ -9,4 +9,5 @@ mod conversion;
 mod determinism;
 mod golden;
 mod rules;
+mod unsupported;
 mod vectors;
