@@ -15,6 +15,8 @@ use kube::api::{Api, PostParams};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::answer::words;
+
 /// How long a holder that is not heard of keeps the Lease.
 const DURATION: Duration = Duration::from_secs(15);
 /// How long a holder goes on without having renewed: shorter, so that it stops before another begins.
@@ -100,7 +102,7 @@ impl Candidate {
                     return;
                 }
                 Ok(false) => answered(),
-                Err(error) => warn!(lease = %self.name, "the Lease cannot be had: {error}"),
+                Err(error) => warn!(lease = %self.name, "the Lease cannot be had: {}", words(&error)),
             }
             sleep(PERIOD).await;
         }
@@ -118,7 +120,7 @@ impl Candidate {
                     warn!(lease = %self.name, "another replica has the Lease");
                     return;
                 }
-                Ok(Err(error)) => warn!(lease = %self.name, "the Lease cannot be renewed: {error}"),
+                Ok(Err(error)) => warn!(lease = %self.name, "the Lease cannot be renewed: {}", words(&error)),
                 Err(_) => {}
             }
             if renewed.elapsed() >= RENEW_DEADLINE {

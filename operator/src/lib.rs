@@ -7,9 +7,10 @@
 //! * `leader`: the Lease, so that of several replicas one works
 //! * `controller`: which watches bring which MeshInstall up; `live`: what those watches know
 //! * `meshinstall`: one reconciliation, step by step; the steps that decide are pure
-//! * `rbac`: who may do what, in one table
+//! * `rbac`: who may do what, in one table; `answer`: a refusal of the API server in its own words
 //! * [`manifests()`]: the operator's own YAML, from the same code
 
+mod answer;
 mod controller;
 mod leader;
 mod live;

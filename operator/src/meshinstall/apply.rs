@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::build::{self, Rendered};
 use super::mesh::Mesh;
 use super::status;
+use crate::answer::words;
 use crate::live::Live;
 
 /// Why objects could not be brought in.
@@ -30,7 +31,7 @@ pub(crate) enum ApplyError {
         owner: String,
     },
     /// The API server's words.
-    #[error("{object}: {source}")]
+    #[error("{object}: {}", words(source))]
     Request {
         /// `Deployment istio-system/istiod`.
         object: String,

@@ -8,13 +8,13 @@ use crds::install::condition::{ConditionType, Reason};
 use crds::install::{MeshInstall, MeshInstallStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
-use kube::api::{Api, ApiResource, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::{DeserializeGuard, error_boundary::InvalidObject};
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource, ResourceExt};
 use names::resources;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::apply::{self, ApplyError, Done, Outcome};
@@ -25,6 +25,7 @@ use super::prune;
 use super::status::{self, Observed, Verdict};
 use super::trust::WebhookCa;
 use super::validate::{Invalid, RelatedImages, validate};
+use crate::answer::words;
 use crate::live::Live;
 use crate::metrics::Metrics;
 
@@ -68,9 +69,9 @@ impl Made {
 pub(crate) enum Error {
     #[error("{0}")]
     Apply(#[from] ApplyError),
-    #[error("{object}: {source}")]
+    #[error("{object}: {}", words(source))]
     Delete { object: String, source: kube::Error },
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {}", words(source))]
     Request { doing: &'static str, source: kube::Error },
     #[error("a rendered object {0}")]
     Render(#[from] RenderError),
@@ -166,7 +167,9 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
         let name = build::display(&gone.0, &gone.1);
         let text = format!("Deleted {name}: the spec does not ask for it any more.");
         context.made.forget_one(&mesh.uid, name);
-        publish(context, &event(EventType::Normal, "Pruned", &text), &install.object_ref(&())).await;
+        let secondary = Some(reference(&gone.0, &gone.1));
+        let event = Event { secondary, ..event(EventType::Normal, "Pruned", &text) };
+        publish(context, &event, &install.object_ref(&())).await;
     }
     Ok((outcomes, Action::requeue(authority.next_change(now).max(Duration::from_secs(1)))))
 }
@@ -197,15 +200,9 @@ async fn report(context: &Context, install: &MeshInstall, outcomes: &[Outcome]) 
             "ConfigMap" => "change spec.meshConfig or spec.proxy of the MeshInstall instead",
             _ => "change the MeshInstall instead, or annotate the object with install.forestay.dev/ignore: \"true\"",
         };
-        let secondary = ObjectReference {
-            api_version: Some(resource.api_version.clone()),
-            kind: Some(resource.kind.clone()),
-            namespace: object.namespace(),
-            name: Some(object.name_any()),
-            ..ObjectReference::default()
-        };
         let note = format!("Put {} back: {advice}.", outcome.rendered.display());
-        let event = Event { secondary: Some(secondary), ..event(EventType::Warning, "Restored", &note) };
+        let secondary = Some(reference(resource, object));
+        let event = Event { secondary, ..event(EventType::Warning, "Restored", &note) };
         publish(context, &event, &install.object_ref(&())).await;
     }
 }
@@ -260,29 +257,42 @@ async fn patch_status(context: &Context, name: &str, status: &MeshInstallStatus)
 }
 
 async fn add_finalizer(context: &Context, install: &MeshInstall) -> Result<(), Error> {
-    if install.finalizers().iter().any(|finalizer| finalizer == resources::FINALIZER) {
+    if finalizer(install).is_some() {
         return Ok(());
     }
     let mut all = install.finalizers().to_vec();
     all.push(resources::FINALIZER.to_owned());
-    set_finalizers(context, install, &all).await
+    // Not over somebody else's that has come since: then this is refused, and tried again with what is there.
+    let patch = json!({"metadata": {"finalizers": all, "resourceVersion": install.resource_version()}});
+    patch_finalizers(context, install, Patch::Merge(patch)).await
 }
 
-/// Sets the finalizers, unless the object has changed since it was read: then the watch brings it again.
-async fn set_finalizers(context: &Context, install: &MeshInstall, finalizers: &[String]) -> Result<(), Error> {
+async fn remove_finalizer(context: &Context, install: &MeshInstall) -> Result<(), Error> {
+    let Some(index) = finalizer(install) else { return Ok(()) };
+    let path = format!("/metadata/finalizers/{index}");
+    let patch = json!([{"op": "test", "path": path, "value": resources::FINALIZER}, {"op": "remove", "path": path}]);
+    let patch = serde_json::from_value(patch).map_err(RenderError::from)?;
+    patch_finalizers(context, install, Patch::Json(patch)).await
+}
+
+/// Where ours is.
+fn finalizer(install: &MeshInstall) -> Option<usize> {
+    install.finalizers().iter().position(|finalizer| finalizer == resources::FINALIZER)
+}
+
+async fn patch_finalizers(context: &Context, install: &MeshInstall, patch: Patch<Value>) -> Result<(), Error> {
     let api: Api<DeserializeGuard<MeshInstall>> = Api::all(context.client.clone());
-    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": install.resource_version()}});
-    match api.patch(&install.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+    match api.patch(&install.name_any(), &PatchParams::default(), &patch).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
-        Err(source) => Err(request("the finalizer cannot be set")(source)),
+        Err(source) => Err(request("the finalizers cannot be changed")(source)),
     }
 }
 
 /// Takes the mesh away, one stage a call; the watches bring the next call.
 async fn delete(context: &Context, install: &MeshInstall) -> Result<Action, Error> {
     let name = install.name_any();
-    if !install.finalizers().iter().any(|finalizer| finalizer == resources::FINALIZER) {
+    if finalizer(install).is_none() {
         return Ok(Action::await_change());
     }
     let now = Timestamp::now();
@@ -313,8 +323,7 @@ async fn finish(context: &Context, install: &MeshInstall) -> Result<Action, Erro
     }
     let text = format!("The mesh is gone. {}.", finalize::kept(namespace));
     publish(context, &event(EventType::Normal, "Deleted", &text), &install.object_ref(&())).await;
-    let rest: Vec<String> = install.finalizers().iter().filter(|f| *f != resources::FINALIZER).cloned().collect();
-    set_finalizers(context, install, &rest).await?;
+    remove_finalizer(context, install).await?;
     context.made.forget(&install.uid().unwrap_or_default());
     info!(meshinstall = %install.name_any(), "deleted");
     Ok(Action::await_change())
@@ -340,6 +349,17 @@ async fn report_unreadable(context: &Context, invalid: &InvalidObject) -> Result
     let status = status::unreadable(&message, invalid.metadata.generation, Timestamp::now());
     patch_status(context, &name, &status).await?;
     Ok(Action::await_change())
+}
+
+/// The object that an event is about besides the MeshInstall. Events that differ in nothing else are counted as one.
+fn reference(resource: &ApiResource, object: &DynamicObject) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(resource.api_version.clone()),
+        kind: Some(resource.kind.clone()),
+        namespace: object.namespace(),
+        name: Some(object.name_any()),
+        ..ObjectReference::default()
+    }
 }
 
 fn event(type_: EventType, reason: &str, note: &str) -> Event {
