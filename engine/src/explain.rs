@@ -64,8 +64,7 @@ pub fn explain(
     seed: u64,
 ) -> Explanation {
     let accepted = snapshot.listener(accepted_by);
-    let handed_on =
-        accepted.filter(|listener| listener.use_original_dst).and_then(|_| snapshot.captured(connection.destination));
+    let handed_on = accepted.and_then(|accepted| snapshot.handed_on(accepted, connection.destination));
     let listener = handed_on.or(accepted).cloned();
     let chain = listener.as_ref().and_then(|listener| chain::select(listener, connection)).cloned();
     let destination = |name: &Arc<str>, weight: u32| Destination {

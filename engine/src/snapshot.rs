@@ -8,7 +8,7 @@ use std::{
 
 use crate::ir::{
     cluster::Cluster,
-    listener::{HttpChain, Listener, RouteSource},
+    listener::{Direction, HttpChain, Listener, RouteSource},
     route::{Request, Route, RouteTable, VirtualHost},
 };
 
@@ -19,8 +19,8 @@ pub struct Snapshot {
     /// Goes up with each snapshot.
     pub generation: u64,
     listeners: HashMap<Arc<str>, Arc<Listener>>,
-    /// Listeners without a socket of their own, by original destination.
-    captured: HashMap<SocketAddr, Arc<Listener>>,
+    /// Listeners without a socket of their own, by direction and original destination.
+    captured: HashMap<(Direction, SocketAddr), Arc<Listener>>,
     tables: HashMap<Arc<str>, Arc<RouteTable>>,
     clusters: HashMap<Arc<str>, Arc<Cluster>>,
 }
@@ -62,7 +62,7 @@ impl Snapshot {
         let mut captured = HashMap::new();
         for listener in listeners.values().filter(|listener| !listener.bind) {
             for address in std::iter::once(&listener.address).chain(&listener.additional_addresses) {
-                captured.insert(*address, listener.clone());
+                captured.insert((listener.direction, *address), listener.clone());
             }
         }
         Self { generation, listeners, captured, tables, clusters }
@@ -83,16 +83,21 @@ impl Snapshot {
         self.listeners.get(name)
     }
 
-    /// The listener that takes over a connection which a listener with `use_original_dst` accepted: exact address and
-    /// port, then any address and port. `None` leaves it where it is.
-    pub fn captured(&self, destination: SocketAddr) -> Option<&Arc<Listener>> {
+    /// The listener that takes over a connection which `accepted` accepted, if that hands connections on: exact address
+    /// and port, then any address and port. `None` leaves the connection where it is. An inbound connection to port 9080
+    /// is not for the listener of outbound ones to that port.
+    pub fn handed_on(&self, accepted: &Listener, destination: SocketAddr) -> Option<&Arc<Listener>> {
+        if !accepted.use_original_dst {
+            return None;
+        }
         let address = destination.ip().to_canonical();
         let any = match address {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         let port = destination.port();
-        self.captured.get(&SocketAddr::new(address, port)).or_else(|| self.captured.get(&SocketAddr::new(any, port)))
+        let find = |address| self.captured.get(&(accepted.direction, SocketAddr::new(address, port)));
+        find(address).or_else(|| find(any))
     }
 
     /// A route table by its name.

@@ -85,8 +85,7 @@ pub(super) fn listener_for<'a>(
     bound: &'a Arc<Listener>,
     destination: SocketAddr,
 ) -> &'a Arc<Listener> {
-    let captured = if bound.use_original_dst { snapshot.captured(destination) } else { None };
-    captured.filter(|captured| captured.direction == bound.direction).unwrap_or(bound)
+    snapshot.handed_on(bound, destination).unwrap_or(bound)
 }
 
 async fn run(worker: &Rc<Worker>, bound: Arc<str>, accepted: Accepted) -> Result<(), ProxyError> {
