@@ -81,7 +81,7 @@ fn every_bookinfo_sample_is_taken() {
     let Some(samples) = material("FORESTAY_SAMPLES", "samples") else { return };
     let folder = std::fs::read_dir(samples.join("bookinfo/networking")).expect("the samples");
     for file in folder.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()) {
-        if !file.ends_with(".yaml") {
+        if Path::new(&file).extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
         let cluster = bookinfo(&samples, &["destination-rule-all.yaml", &file]);

@@ -1,8 +1,8 @@
 //! What people and tools ask a proxy, on 127.0.0.1:15000: Envoy's paths, in Envoy's forms.
 //!
-//! * [`config_dump`](dump): the configuration as the control plane sent it, as JSON; [`message`], [`shape`]: how a message
-//!   becomes JSON
-//! * [`clusters`](endpoints): every cluster's endpoints
+//! * `dump`: `/config_dump`, the configuration as the control plane sent it; `message` and `shape`: how a message becomes
+//!   JSON
+//! * `endpoints`: `/clusters`, every cluster's endpoints
 //! * `/ready`, `/certs`, `/listeners`, `/stats`, `/server_info`, `/memory`, `/logging`, `/drain_listeners`: here
 
 mod dump;

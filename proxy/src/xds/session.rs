@@ -143,7 +143,7 @@ impl Session {
         } else {
             self.refused += 1;
         }
-        requests.extend(self.follow());
+        requests.extend(self.follow(&response.type_url));
         requests
     }
 
@@ -231,9 +231,15 @@ impl Session {
     }
 
     /// Subscriptions that change because clusters or listeners changed.
-    fn follow(&mut self) -> Vec<DeltaDiscoveryRequest> {
+    fn follow(&mut self, changed: &str) -> Vec<DeltaDiscoveryRequest> {
+        let named = match changed {
+            type_url::CLUSTER => type_url::ENDPOINTS,
+            type_url::LISTENER => type_url::ROUTES,
+            // Endpoints change often, and name nothing.
+            _ => return Vec::new(),
+        };
         let mut requests = Vec::new();
-        for kind in self.kinds.iter_mut().filter(|kind| !kind.wildcard) {
+        for kind in self.kinds.iter_mut().filter(|kind| kind.type_url == named) {
             let wanted = wanted(&self.store, kind.type_url);
             let subscribe: Vec<String> = wanted.difference(&kind.subscribed).cloned().collect();
             let unsubscribe: Vec<String> = kind.subscribed.difference(&wanted).cloned().collect();
