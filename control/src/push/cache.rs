@@ -11,11 +11,12 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use translate::{Part, Proxy, Snapshot};
+use translate::{Part, Proxy, ResourceSet, Snapshot};
 
+use super::intern::Interner;
 use super::problems::Problems;
 use super::queue::{Batch, Queue};
-use super::resource::{Interner, Kind, Set};
+use super::resource::{Kind, Set};
 use super::subscriber::View;
 use crate::metrics::Metrics;
 use crate::watch::Intake;
@@ -46,7 +47,7 @@ pub(crate) struct Generation {
 #[derive(Default)]
 struct Sets {
     of_part: HashMap<(Kind, usize), (Arc<Part>, Set)>,
-    views: HashMap<Vec<usize>, Arc<View>>,
+    views: HashMap<Vec<usize>, (ResourceSet, Arc<View>)>,
 }
 
 fn address(part: &Arc<Part>) -> usize {
@@ -67,22 +68,23 @@ impl Generation {
         };
         self.shared.problems.note(self.number, made.problems());
         let key: Vec<usize> = made.parts.iter().map(address).collect();
-        if let Some(view) = self.sets().views.get(&key) {
+        if let Some((_, view)) = self.sets().views.get(&key) {
             return Some(Arc::clone(view));
         }
         let view = Kind::ALL.map(|kind| {
             let parts = made.parts.iter().filter(|part| part.of(kind.type_url()).is_some_and(|it| !it.is_empty()));
-            let set = merge(parts.map(|part| self.of_part(kind, part)).collect());
-            match before.map(|before| &before[kind.index()]) {
-                Some(before) if before.has_same(&set) => before.clone(),
-                _ => set,
-            }
+            let sets = parts.map(|part| self.of_part(kind, part)).collect();
+            self.interner().merge(kind, sets)
         });
         let view = match before {
             Some(before) if view.iter().zip(before.iter()).all(|(new, old)| new.is(old)) => Arc::clone(before),
             _ => Arc::new(view),
         };
-        Some(Arc::clone(self.sets().views.entry(key).or_insert(view)))
+        Some(Arc::clone(&self.sets().views.entry(key).or_insert((made, view)).1))
+    }
+
+    fn interner(&self) -> MutexGuard<'_, Interner> {
+        self.shared.interner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sets(&self) -> MutexGuard<'_, Sets> {
@@ -94,20 +96,13 @@ impl Generation {
         if let Some((_, set)) = self.sets().of_part.get(&key) {
             return set.clone();
         }
-        let mut interner = self.shared.interner.lock().unwrap_or_else(PoisonError::into_inner);
-        let resources = part.of(kind.type_url()).into_iter().flatten();
-        let set = Set::new(resources.map(|(name, content)| interner.intern(kind, name, content)).collect());
-        drop(interner);
+        let set = {
+            let mut interner = self.interner();
+            let resources = part.of(kind.type_url()).into_iter().flatten();
+            let resources = resources.map(|(name, content)| interner.resource(kind, name, content)).collect();
+            interner.set(kind, resources)
+        };
         self.sets().of_part.entry(key).or_insert((Arc::clone(part), set)).1.clone()
-    }
-}
-
-/// The sets of several parts as one.
-fn merge(sets: Vec<Set>) -> Set {
-    match <[Set; 1]>::try_from(sets) {
-        Ok([only]) => only,
-        Err(sets) if sets.is_empty() => Set::empty(),
-        Err(sets) => Set::new(sets.iter().flat_map(|set| set.iter().cloned()).collect()),
     }
 }
 
@@ -174,6 +169,7 @@ impl Publisher {
         self.metrics.translate_time.observe(start.elapsed());
         self.number += 1;
         self.shared.problems.turn_to(self.number);
+        self.shared.interner.lock().unwrap_or_else(PoisonError::into_inner).sweep();
         self.shared.latest.store(self.number, Ordering::Release);
         match changes.as_slice() {
             [] => tracing::info!("the mesh is known: generation {}", self.number),

@@ -1,6 +1,5 @@
 //! A resource, encoded once and shared by every proxy that it goes to; and sets of them.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use prost::Message as _;
@@ -164,6 +163,15 @@ impl Set {
         Self(Arc::new([]))
     }
 
+    /// Where it is, as long as it is there.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).cast::<()>().addr()
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakSet {
+        WeakSet(Arc::downgrade(&self.0))
+    }
+
     /// The same set, not only an equal one.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -180,37 +188,24 @@ impl Set {
     }
 }
 
+/// A set that somebody else keeps.
+pub(crate) struct WeakSet(Weak<[Arc<Resource>]>);
+
+impl WeakSet {
+    pub(crate) fn upgrade(&self) -> Option<Set> {
+        self.0.upgrade().map(Set)
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
 impl std::ops::Deref for Set {
     type Target = [Arc<Resource>];
 
     fn deref(&self) -> &[Arc<Resource>] {
         &self.0
-    }
-}
-
-/// Gives the same resource the same allocation, generation after generation and in every projection. So comparing what
-/// a proxy holds with what it shall have is comparing pointers.
-#[derive(Default)]
-pub(crate) struct Interner {
-    known: HashMap<(Kind, Arc<str>, Version), Weak<Resource>>,
-    /// Forget what nobody holds any more when this many are known.
-    sweep_at: usize,
-}
-
-impl Interner {
-    /// The resource of this name and content.
-    pub(crate) fn intern(&mut self, kind: Kind, name: &Arc<str>, content: &Arc<Content>) -> Arc<Resource> {
-        let key = (kind, Arc::clone(name), content.version);
-        if let Some(known) = self.known.get(&key).and_then(Weak::upgrade) {
-            return known;
-        }
-        let made = Resource::new(Arc::clone(name), Arc::clone(content));
-        self.known.insert(key, Arc::downgrade(&made));
-        if self.known.len() > self.sweep_at {
-            self.known.retain(|_, resource| resource.strong_count() > 0);
-            self.sweep_at = (self.known.len() * 2).max(1024);
-        }
-        made
     }
 }
 
@@ -242,32 +237,5 @@ pub(crate) mod tests {
         assert_eq!(delta.resources[0].resource.as_ref(), Some(&content.any));
         let world = DiscoveryResponse::decode(&*bytes(Protocol::StateOfTheWorld)).unwrap();
         assert_eq!(world.resources, std::slice::from_ref(&content.any));
-    }
-
-    #[test]
-    fn the_same_resource_is_the_same_allocation() {
-        let mut interner = Interner::default();
-        let mut set = |items: &[(&str, &str)]| {
-            let intern = |(name, text): &(&str, &str)| {
-                interner.intern(Kind::Cluster, &Arc::from(*name), &content(Kind::Cluster, text))
-            };
-            Set::new(items.iter().map(intern).collect())
-        };
-        let old = set(&[("b", "1"), ("a", "1")]);
-        assert!(set(&[("a", "1"), ("b", "1")]).has_same(&old));
-        let new = set(&[("a", "1"), ("b", "2"), ("c", "1")]);
-        assert!(!new.has_same(&old));
-        assert!(Arc::ptr_eq(&new[0], &old[0]));
-        assert!(!Arc::ptr_eq(&new[1], &old[1]));
-        assert_eq!(new.get("c").map(|c| c.name().to_string()), Some("c".to_owned()));
-    }
-
-    #[test]
-    fn what_nobody_holds_is_forgotten() {
-        let mut interner = Interner::default();
-        for number in 0..5000 {
-            interner.intern(Kind::Cluster, &Arc::from("a"), &content(Kind::Cluster, &number.to_string()));
-        }
-        assert!(interner.known.len() <= 1025, "{}", interner.known.len());
     }
 }

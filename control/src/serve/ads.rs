@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -139,9 +139,11 @@ struct Stream {
     proxy: Arc<Proxy>,
     subscriber: Subscriber,
     connection: Entered,
-    /// What the proxy shall have, and of which generation that is.
+    /// What the proxy shall have.
     view: Arc<View>,
-    generation: Arc<Generation>,
+    /// When the change was seen that it comes from; a stream keeps no generation, which would keep a whole mesh.
+    since: Instant,
+    is_change: bool,
     /// The generation was accepted whole.
     settled: bool,
     /// The turn of a large response that is under way, and when it ends at the latest.
@@ -203,7 +205,8 @@ impl Ads {
             subscriber,
             connection,
             view,
-            generation,
+            since: generation.since,
+            is_change: generation.is_change,
             settled: false,
             large: None,
             label,
@@ -281,7 +284,7 @@ impl Stream {
         let Some(view) = self.ads.view(&generation, &self.proxy, Some(&self.view)).await? else {
             return Ok(()); // there is a later one, and the stream is about to hear of it
         };
-        self.generation = generation;
+        (self.since, self.is_change) = (generation.since, generation.is_change);
         self.settled = false;
         if !Arc::ptr_eq(&view, &self.view) {
             self.connection.set_view(Arc::clone(&view));
@@ -294,8 +297,8 @@ impl Stream {
     async fn request(&mut self, bytes: Bytes) -> Result<(), Status> {
         let _turn = self.ads.turns.work.acquire().await;
         let answer = match Incoming::decode(self.protocol, bytes)? {
-            Incoming::Delta(request) => self.subscriber.delta(request),
-            Incoming::StateOfTheWorld(request) => self.subscriber.state_of_the_world(request),
+            Incoming::Delta(request) => self.subscriber.delta(request, &self.view),
+            Incoming::StateOfTheWorld(request) => self.subscriber.state_of_the_world(request, &self.view),
         };
         let metrics = &self.ads.metrics;
         if matches!(answer, Answer::Ack { .. } | Answer::Nack { .. }) {
@@ -346,13 +349,13 @@ impl Stream {
                 Err(_) => return Err(Status::deadline_exceeded("the client takes nothing")),
             }
             self.ads.metrics.pushes.with([kind.short()]).inc();
-            self.ads.metrics.push_time.with([kind.short()]).observe(self.generation.since.elapsed());
+            self.ads.metrics.push_time.with([kind.short()]).observe(self.since.elapsed());
             self.report(kind);
         }
         if !self.settled && !self.subscriber.is_waiting() {
             self.settled = true;
-            if self.generation.is_change {
-                self.ads.metrics.convergence_time.observe(self.generation.since.elapsed());
+            if self.is_change {
+                self.ads.metrics.convergence_time.observe(self.since.elapsed());
             }
         }
         Ok(true)

@@ -114,7 +114,7 @@ pub(crate) type Outgoing = mpsc::Sender<Result<Frame, Status>>;
 
 /// The body of a response.
 struct Frames {
-    frames: mpsc::Receiver<Result<Frame, Status>>,
+    receiver: mpsc::Receiver<Result<Frame, Status>>,
     writing: Option<Writing>,
     ended: bool,
 }
@@ -135,7 +135,7 @@ impl http_body::Body for Frames {
             if self.ended {
                 return Poll::Ready(None);
             }
-            let status = match std::task::ready!(self.frames.poll_recv(cx)) {
+            let status = match std::task::ready!(self.receiver.poll_recv(cx)) {
                 Some(Ok(frame)) => {
                     self.writing = Some(Writing::new(frame));
                     continue;
@@ -260,11 +260,11 @@ impl<D: Discovery> Service<http::Request<Body>> for DiscoveryServer<D> {
         Box::pin(async move {
             let (head, body) = request.into_parts();
             // One response is in flight on a stream, so one place is enough.
-            let (outgoing, frames) = mpsc::channel(1);
+            let (outgoing, receiver) = mpsc::channel(1);
             if let Err(status) = discovery.stream(protocol, head, Requests::new(body), outgoing).await {
                 return Ok(status.into_http());
             }
-            let mut response = http::Response::new(Body::new(Frames { frames, writing: None, ended: false }));
+            let mut response = http::Response::new(Body::new(Frames { receiver, writing: None, ended: false }));
             let content_type = http::HeaderValue::from_static("application/grpc");
             response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
             Ok(response)

@@ -6,8 +6,9 @@ use xds::types::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use xds::types::google::Status;
 use xds::version::Version;
 
+use super::super::intern::Interner;
 use super::super::resource::tests::content;
-use super::super::resource::{Interner, Kind, Set};
+use super::super::resource::{Kind, Set};
 use super::{Answer, Protocol, Response, Subscriber, View, format_nonce};
 
 use Kind::{Cluster, Endpoints, Listener, Routes, VirtualHost};
@@ -44,12 +45,10 @@ impl Client {
         let interner = &mut self.interner;
         let resources = items.iter().map(|item| {
             let (name, text) = item.split_once('=').unwrap_or((item, "1"));
-            interner.intern(kind, &Arc::from(name), &content(kind, text))
+            interner.resource(kind, &Arc::from(name), &content(kind, text))
         });
-        let set = Set::new(resources.collect());
-        if !set.has_same(&self.view[kind.index()]) {
-            self.view[kind.index()] = set;
-        }
+        let resources = resources.collect();
+        self.view[kind.index()] = interner.set(kind, resources);
         self
     }
 
@@ -57,7 +56,7 @@ impl Client {
         let mut request =
             DeltaDiscoveryRequest { type_url: kind.type_url().to_owned(), ..DeltaDiscoveryRequest::default() };
         build(&mut request);
-        self.subscriber.delta(request)
+        self.subscriber.delta(request, &self.view)
     }
 
     fn subscribe(&mut self, kind: Kind, names: &[&str]) -> &mut Self {
@@ -225,7 +224,7 @@ fn an_answer_to_something_else_changes_nothing() {
     assert_eq!(client.delta(Cluster, |request| request.response_nonce = "77".to_owned()), Answer::Stale);
     assert_eq!(client.next(), None, "the response is still unanswered");
     let unknown = DeltaDiscoveryRequest { type_url: "x".to_owned(), ..DeltaDiscoveryRequest::default() };
-    assert_eq!(client.subscriber.delta(unknown), Answer::UnknownType("x".to_owned()));
+    assert_eq!(client.subscriber.delta(unknown, &client.view), Answer::UnknownType("x".to_owned()));
 }
 
 #[test]
@@ -287,10 +286,7 @@ fn envoy_gets_the_endpoints_of_a_changed_cluster_again() {
 fn a_settled_stream_holds_no_list_of_its_own() {
     let client = settled();
     for kind in Kind::ALL {
-        assert!(
-            matches!(client.subscriber.kinds[kind.index()].held, super::Held::Whole(_)),
-            "{kind:?} is the shared set"
-        );
+        assert!(client.subscriber.kinds[kind.index()].held.is_whole(), "{kind:?} is the shared set");
     }
 }
 
@@ -299,13 +295,14 @@ struct World(Client);
 
 impl World {
     fn request(&mut self, kind: Kind, names: &[&str], nonce: &str, error: Option<&str>) -> Answer {
-        self.0.subscriber.state_of_the_world(DiscoveryRequest {
+        let request = DiscoveryRequest {
             type_url: kind.type_url().to_owned(),
             resource_names: names.iter().map(|&name| name.to_owned()).collect(),
             response_nonce: nonce.to_owned(),
             error_detail: error.map(|message| Status { message: message.to_owned(), ..Status::default() }),
             ..DiscoveryRequest::default()
-        })
+        };
+        self.0.subscriber.state_of_the_world(request, &self.0.view)
     }
 
     /// All responses, each acknowledged with these names.
