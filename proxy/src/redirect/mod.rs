@@ -33,7 +33,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
             return error.exit_code();
         }
     };
-    match run(arguments) {
+    match run(&arguments) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("istio-iptables: {error}");
@@ -42,7 +42,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), Error> {
+fn run(arguments: &Arguments) -> Result<(), Error> {
     let dry_run = arguments.dry_run;
     let options = Options::from_arguments(arguments, &options::Surroundings::look()?)?;
     let ruleset = plan::plan(&options);

@@ -163,7 +163,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// Checks the arguments; the first that cannot be honoured is an error with its name.
-    pub(crate) fn from_arguments(arguments: Arguments, surroundings: &Surroundings) -> Result<Self, Error> {
+    pub(crate) fn from_arguments(arguments: &Arguments, surroundings: &Surroundings) -> Result<Self, Error> {
         match arguments.istio_inbound_interception_mode.as_str() {
             "" | "REDIRECT" => {}
             "TPROXY" => {
@@ -245,7 +245,12 @@ fn number<T: std::str::FromStr>(item: &str) -> Result<T, String> {
     item.parse().map_err(|_| format!("{item:?} is not a number in range"))
 }
 
+/// A number, or a name that is looked up where the kernel's number is needed; no character is forbidden in one but the
+/// colon, which ends it in `/etc/group`.
 fn group(item: &str) -> Result<Group, String> {
+    if item.contains(':') {
+        return Err(format!("{item:?} is neither a group's number nor a name"));
+    }
     Ok(item.parse().map_or_else(|_| Group::Name(item.to_owned()), Group::Id))
 }
 
@@ -271,7 +276,7 @@ mod tests {
     fn options(arguments: &[&str]) -> Result<Options, String> {
         let arguments = Arguments::try_parse_from(std::iter::once(&"istio-iptables").chain(arguments))
             .map_err(|error| error.to_string())?;
-        Options::from_arguments(arguments, &Surroundings::default()).map_err(|error| error.to_string())
+        Options::from_arguments(&arguments, &Surroundings::default()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -312,6 +317,7 @@ mod tests {
             (&["-b", "70000"], "-b: \"70000\" is not a number"),
             (&["-m", "TPROXY"], "-m: TPROXY is not supported"),
             (&["-m", "NONE"], "-m: \"NONE\" is no interception mode"),
+            (&["-g", "a:b"], "-g: \"a:b\" is neither"),
             (&["-c", "an-interface-with-a-long-name"], "-c: "),
         ] {
             let error = options(arguments).expect_err(expected);

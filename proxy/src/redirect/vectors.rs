@@ -19,7 +19,10 @@ const KNOWN_FAILURES: &[(&str, &str)] = &[
 /// The rules of each `table chain`, in order.
 type Rules = BTreeMap<String, Vec<String>>;
 
-fn cases() -> Option<Vec<(String, BTreeMap<String, Value>, String)>> {
+/// Name, settings, and the commands that Istio's own code gives.
+type Case = (String, BTreeMap<String, Value>, String);
+
+fn cases() -> Option<Vec<Case>> {
     let folder = std::env::var_os("FORESTAY_VECTORS")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors"), PathBuf::from);
     let file = folder.join("iptables.json");
