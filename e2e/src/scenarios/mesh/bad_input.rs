@@ -8,6 +8,23 @@ use super::metrics::{scrape, series};
 use super::{SOON, Visitor, apply_sample, delete_sample};
 use forestay_e2e::kube_box::KubeBox;
 
+/// A control plane that somebody else installed.
+const FOREIGN: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: somebody-elses}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: istiod, namespace: somebody-elses, labels: {app: istiod}}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: istiod}}
+  template:
+    metadata: {labels: {app: istiod}}
+    spec: {containers: [{name: discovery, image: "registry.istio.io/release/pilot:1.31.0"}]}
+"#;
+
 /// MeshInstalls that cannot work.
 pub(crate) async fn mesh_installs(kube: &KubeBox) -> Result<()> {
     let install = |name: &str, spec: &str| {
@@ -32,6 +49,7 @@ pub(crate) async fn mesh_installs(kube: &KubeBox) -> Result<()> {
         .await?;
         kube.kubectl_ok(&["delete", "mi", name, "--timeout=120s"]).await?;
     }
+    kube.kubectl_ok(&["delete", "namespace", "somebody-elses", "--wait=false"]).await?;
     let ready = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
     ensure!(kube.kubectl_ok(&["get", "mi", "default", "-o", ready]).await? == "True", "the good install suffered");
     Ok(())
