@@ -1,6 +1,7 @@
 //! A gateway: its Gateways' servers port by port, and the virtual hosts of the VirtualServices bound to them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use xds::provenance::Provenance;
@@ -111,6 +112,14 @@ fn listening<'a>(
         for (index, spec) in gateway.spec.servers.iter().enumerate() {
             let field = |name: &str| format!("spec.servers[{index}].{name}");
             let port = spec.port.clone().unwrap_or_default();
+            if !spec.bind.is_empty() && spec.bind.parse::<IpAddr>().is_err() {
+                let message = format!(
+                    "{} is no IP address, and gateways bind nothing else yet: the server is left out",
+                    spec.bind
+                );
+                found.problems.insert(Problem::of(gateway, Reason::Unsupported, field("bind"), message));
+                continue;
+            }
             let Some(number) = u16::try_from(port.number).ok().filter(|number| *number > 0) else {
                 let message = format!("{} is no port: the server is left out", port.number);
                 found.problems.insert(Problem::of(gateway, Reason::Invalid, field("port.number"), message));

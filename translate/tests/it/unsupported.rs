@@ -3,7 +3,7 @@
 use translate::Reason;
 use xds::node::ProxyType;
 
-use crate::cluster::{Cluster, proxy};
+use crate::cluster::{Cluster, Resources, proxy};
 
 const SERVICES: &str = "
 apiVersion: v1
@@ -141,4 +141,19 @@ fn a_gateway_says_it_of_the_destinations_that_its_routes_lead_to() {
         found[0].starts_with("DestinationRule server/x, spec.trafficPolicy.tunnel: is not translated"),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_server_on_a_unix_socket_is_left_out_and_the_others_stay() {
+    let rules = object(
+        "Gateway",
+        "{selector: {istio: edge}, servers: [{bind: 'unix:///s', port: {number: 0, name: a, protocol: HTTP}, hosts: ['*']}, \
+         {bind: 127.0.0.1, port: {number: 80, name: b, protocol: HTTP}, hosts: ['*']}]}",
+    );
+    let mut gateway = proxy(ProxyType::Router, "server");
+    gateway.labels.insert("istio".to_owned(), "edge".to_owned());
+    let set = Cluster::new(&format!("{SERVICES}{rules}")).translate(&gateway);
+    let found: Vec<_> = set.problems().map(|problem| (problem.reason, problem.field.as_str())).collect();
+    assert_eq!(found, [(Reason::Unsupported, "spec.servers[0].bind")]);
+    assert!(set.listener("127.0.0.1_80").is_some());
 }
