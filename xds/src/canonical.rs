@@ -2,7 +2,7 @@
 //!
 //! A resource's version is the hash of its encoding, and equal resources are shared. But prost keeps protobuf maps in
 //! `HashMap`s and writes their entries in whatever order those have. So messages are put into canonical form after
-//! encoding: the entries of every map sorted by key. [`SHAPES`] says where maps can occur in the messages we emit;
+//! encoding: the entries of every map sorted by key. `SHAPES` says where maps can occur in the messages we emit;
 //! everything else is copied. Messages inside an `Any` are canonical already, because [`crate::any::pack`] made them.
 
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};

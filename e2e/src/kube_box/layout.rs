@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use sha2::{Digest as _, Sha256};
 
 /// The node's address on its only "outside" network, 192.0.2.0/24 (RFC 5737: documentation, never routed).
 pub const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
@@ -79,9 +80,12 @@ impl Layout {
         self.folder.join(relative)
     }
 
-    /// The control group of all pods, below every hierarchy's root.
-    pub(crate) fn cgroup(&self) -> String {
-        format!("forestay-{}", self.name)
+    /// The control group of all pods, below every hierarchy's root. Groups are the machine's: boxes of one name in two
+    /// state folders must not share one.
+    pub fn cgroup(&self) -> String {
+        let digest = Sha256::digest(self.folder.as_os_str().as_encoded_bytes());
+        let place = digest.iter().take(4).fold(0_u32, |place, byte| place << 8 | u32::from(*byte));
+        format!("forestay-{}-{place:08x}", self.name)
     }
 
     pub(crate) fn pki(&self, file: &str) -> PathBuf {

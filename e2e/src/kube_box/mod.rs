@@ -2,7 +2,7 @@
 //! part, so that killing it ends everything at once.
 //!
 //! * on the harness's side: [`start`] builds and starts a box, [`access`] uses one (kubectl, HTTP, clients), `control`
-//!   hurts its parts, [`destroy`] removes one, alive or half-dead, `collect` keeps what a failure needs;
+//!   hurts its parts, [`destroy()`] removes one, alive or half-dead, `collect` keeps what a failure needs;
 //! * in the box: `init` supervises the parts, after `cage` has set up network and mounts; `load_balancer` and
 //!   `forwarder` live in it;
 //! * what both know: `layout` (paths, addresses), `part` (binaries and flags), `config` and `pki` (files).

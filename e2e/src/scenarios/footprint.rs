@@ -78,7 +78,7 @@ fn mounts_of(layout: &Layout) -> Result<Vec<String>> {
 
 fn cgroups_of(layout: &Layout) -> Vec<PathBuf> {
     let mount = Path::new("/sys/fs/cgroup");
-    let name = format!("forestay-{}", layout.name());
+    let name = layout.cgroup();
     let hierarchies = fs::read_dir(mount).into_iter().flatten().flatten().map(|entry| entry.path());
     hierarchies
         .chain([mount.to_owned()])

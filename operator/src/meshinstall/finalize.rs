@@ -127,8 +127,8 @@ fn shortened(names: &[String]) -> String {
 /// What stays, for the last event.
 pub(crate) fn kept(namespace: &str) -> String {
     format!(
-        "Kept: namespace {namespace}, Secret {namespace}/{} (the mesh's certificate authority), ConfigMap {} in every \
-         namespace, and all CustomResourceDefinitions with their objects",
+        "Kept: namespace {namespace} with its Leases, Secret {namespace}/{} (the mesh's certificate authority), ConfigMap \
+         {} in every namespace, and all CustomResourceDefinitions with their objects",
         resources::CA_SECRET,
         resources::ROOT_CERT_CONFIG_MAP
     )

@@ -103,6 +103,12 @@ fn what_cannot_work_names_its_field() {
             "spec.meshConfig.enablePrometheusMerge: ",
         ),
         (
+            "ports that redirection does not follow",
+            read(json!({"meshConfig": {"proxyListenPort": 15999}})),
+            Reason::InvalidSpec,
+            "spec.meshConfig.proxyListenPort: 15999 is not supported; pods' traffic is redirected to 15001",
+        ),
+        (
             "a trust domain that no identity can have",
             read(json!({"meshConfig": {"trustDomain": "Example.org/x"}})),
             Reason::InvalidSpec,

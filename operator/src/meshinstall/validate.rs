@@ -279,6 +279,14 @@ fn check_mesh_config(config: &Map<String, Value>) -> Result<(), Invalid> {
             );
         }
     }
+    // The control plane would move its listeners, and istio-init would go on redirecting to these.
+    for (field, port) in
+        [("proxyListenPort", names::ports::OUTBOUND), ("proxyInboundListenPort", names::ports::INBOUND)]
+    {
+        if let Some(other) = config.get(field).filter(|value| **value != Value::from(port)) {
+            return wrong(field, format!("{other} is not supported; pods' traffic is redirected to {port}"));
+        }
+    }
     if let Some(providers) = config.get("extensionProviders").and_then(Value::as_array) {
         let mut seen = BTreeMap::new();
         for (index, provider) in providers.iter().enumerate() {

@@ -41,7 +41,7 @@ pub(crate) const DEFAULT_LOGS_CONTAINER: &str = "kubectl.kubernetes.io/default-l
 type Check = fn(&str) -> Result<(), String>;
 
 /// Every annotation with a form, and its form.
-const CHECKS: [(&str, Check); 22] = [
+const CHECKS: [(&str, Check); 23] = [
     (INTERCEPTION_MODE, |value| interception_mode(value).map(drop)),
     (STATUS_PORT, |value| port_or_zero(value)),
     (INITIAL_DELAY, unsigned),
@@ -52,6 +52,8 @@ const CHECKS: [(&str, Check); 22] = [
     (INCLUDE_INBOUND_PORTS, |value| if value == "*" { Ok(()) } else { ports(value) }),
     (EXCLUDE_INBOUND_PORTS, ports),
     (EXCLUDE_OUTBOUND_PORTS, ports),
+    // Istio lets a malformed one through, and istio-init fails on it for ever.
+    (INCLUDE_OUTBOUND_PORTS, ports),
     (EXCLUDE_INTERFACES, interfaces),
     (KUBEVIRT_INTERFACES, interfaces),
     (REROUTE_INTERFACES, interfaces),

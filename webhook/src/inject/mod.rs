@@ -120,6 +120,11 @@ fn warn(annotations: &BTreeMap<String, String>, warnings: &mut Vec<String>) {
         let name = annotations::BOOTSTRAP_OVERRIDE;
         warnings.push(format!("annotation {name} has no effect: the proxy has no Envoy bootstrap"));
     }
+    if annotations.get(annotations::INTERCEPTION_MODE).is_some_and(|mode| mode == "TPROXY") {
+        let name = annotations::INTERCEPTION_MODE;
+        warnings
+            .push(format!("annotation {name}: istio-init refuses TPROXY, so this pod will not start; use REDIRECT"));
+    }
     if let Some(value) = annotations.get(annotations::REWRITE_PROBES)
         && annotations::boolean(value).is_err()
     {
@@ -410,5 +415,27 @@ fn list<'a>(members: &'a mut Map<String, Value>, name: &str) -> &'a mut Vec<Valu
     match place {
         Value::Array(items) => items,
         _ => unreachable!("it was just made an array"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{annotations, warn};
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        for (annotation, value, said) in [
+            (annotations::BOOTSTRAP_OVERRIDE, "mine", "has no effect"),
+            (annotations::INTERCEPTION_MODE, "TPROXY", "istio-init refuses TPROXY"),
+            (annotations::REWRITE_PROBES, "maybe", "counts as \"false\""),
+        ] {
+            let mut warnings = Vec::new();
+            warn(&[(annotation.to_owned(), value.to_owned())].into(), &mut warnings);
+            assert_eq!(warnings.len(), 1, "{annotation}");
+            assert!(warnings[0].contains(annotation) && warnings[0].contains(said), "{warnings:?}");
+        }
+        let mut warnings = Vec::new();
+        warn(&[(annotations::INTERCEPTION_MODE.to_owned(), "REDIRECT".to_owned())].into(), &mut warnings);
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 }

@@ -36,9 +36,12 @@ pub(crate) async fn mesh_installs(kube: &KubeBox) -> Result<()> {
     let error = format!("{:#}", refused.err().context("an unknown profile was accepted")?);
     ensure!(error.contains("spec.profile"), "the refusal does not name spec.profile: {error}");
 
-    for (name, spec, field) in
-        [("unknown-version", "{version: 9.9.9, revision: other}", "spec.version"), ("second", "{}", "spec.revision")]
-    {
+    kube.apply(FOREIGN).await?;
+    for (name, spec, field) in [
+        ("unknown-version", "{version: 9.9.9, revision: other}", "spec.version"),
+        ("second", "{}", "spec.revision"),
+        ("beside-istio", "{namespace: somebody-elses, revision: other}", "spec.namespace"),
+    ] {
         kube.apply(&install(name, spec)).await?;
         kube.eventually("a condition that says why", SOON, || async {
             let path = "jsonpath={.status.conditions[?(@.type==\"Reconciled\")].status} {.status.conditions[?(@.type==\"Reconciled\")].message}";

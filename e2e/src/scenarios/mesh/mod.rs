@@ -128,11 +128,14 @@ pub(crate) const SOON: Duration = Duration::from_mins(1);
 /// How long pods may take to start.
 pub(crate) const STARTED: Duration = Duration::from_mins(4);
 
-/// A file of `$FORESTAY_SAMPLES`, Istio's unmodified YAML.
+/// The folder of Istio's unmodified YAML.
+pub(crate) fn samples() -> PathBuf {
+    std::env::var_os("FORESTAY_SAMPLES").map_or_else(|| workspace().join("../shared/samples"), PathBuf::from)
+}
+
+/// A file of `$FORESTAY_SAMPLES`.
 pub(crate) fn sample(path: &str) -> Result<PathBuf> {
-    let root =
-        std::env::var_os("FORESTAY_SAMPLES").map_or_else(|| workspace().join("../shared/samples"), PathBuf::from);
-    let file = root.join(path);
+    let file = samples().join(path);
     ensure!(file.exists(), "{}: not there; set FORESTAY_SAMPLES to Istio's samples", file.display());
     Ok(file)
 }
