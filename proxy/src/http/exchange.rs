@@ -113,6 +113,7 @@ async fn answer(
         Err(Refused::Failed(error)) => return reply::failure(&error, record),
         Err(Refused::Redirect(path)) => return reply::redirect(307, &path, record),
     };
+    headers::strip_named(&mut parts.headers);
     let identity = worker.identity();
     let own = identity.as_ref().map(|identity| identity.spiffe.to_string());
     let client = forwarded::Client {

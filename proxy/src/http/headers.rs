@@ -102,19 +102,32 @@ impl Facts<'_> {
     }
 }
 
-/// Headers that mean this hop only (RFC 9110, section 7.6.1). With `upgrade` the two that ask for one stay.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: bool) {
+/// Takes away what `Connection` names, and leaves of it only that an upgrade is asked for. This comes before we add headers of our own: a
+/// client that names `x-forwarded-client-cert` there would otherwise have us take away what we say of it.
+pub fn strip_named(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        .filter(|name| !(upgrade && name == UPGRADE) && name != TE)
         .collect();
-    for name in named {
+    if named.is_empty() {
+        return;
+    }
+    for name in named.iter().filter(|name| ![UPGRADE, TE, CONNECTION].contains(name)) {
         headers.remove(name);
     }
+    if named.contains(&UPGRADE) {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    } else {
+        headers.remove(CONNECTION);
+    }
+}
+
+/// Headers that mean this hop only (RFC 9110, section 7.6.1). With `upgrade` the two that ask for one stay.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: bool) {
+    strip_named(headers);
     headers.remove(CONNECTION);
     headers.remove("keep-alive");
     headers.remove("proxy-connection");

@@ -1,5 +1,6 @@
 //! The request path end to end, in memory: clients, proxies and servers on one paused clock.
 
+mod abuse;
 mod failures;
 mod mesh;
 mod routing;
