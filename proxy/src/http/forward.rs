@@ -10,7 +10,7 @@ use engine::ir::listener::HttpChain;
 use engine::ir::retry::RetryPolicy;
 use engine::ir::route::{Forward, WeightedCluster};
 use engine::snapshot::Routed;
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
@@ -414,6 +414,7 @@ impl Drop for RequestCount {
 
 /// Addresses a request: HTTP/1 names its host in a header, HTTP/2 in the URI.
 pub(super) fn address(request: &mut Request<RequestBody>, authority: &HeaderValue, http2: bool) {
+    frame(request, http2);
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     if http2 {
         request.headers_mut().remove(HOST);
@@ -429,6 +430,26 @@ pub(super) fn address(request: &mut Request<RequestBody>, authority: &HeaderValu
         request.headers_mut().insert(HOST, authority.clone());
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = Uri::from(path);
+    }
+}
+
+/// Says how long the body is: by the body itself, never by what a header claims. Without a word about it hyper takes GET and HEAD for
+/// requests without a body, and drops one that has come in chunks.
+fn frame(request: &mut Request<RequestBody>, http2: bool) {
+    let length = request.body().size_hint().exact();
+    let headers = request.headers_mut();
+    headers.remove(TRANSFER_ENCODING);
+    let claimed = headers.remove(CONTENT_LENGTH).is_some();
+    match length {
+        // That there is no body goes without saying, unless the client said it.
+        Some(0) if !claimed => {}
+        Some(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        None if http2 => {}
+        None => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
     }
 }
 
@@ -502,6 +523,10 @@ impl Finishing<'_> {
         let (mut parts, body) = response.into_parts();
         self.learn_peer(&mut parts.headers, &picked, &mut record);
         headers::strip_hop_by_hop(&mut parts.headers, server_upgrade.is_some());
+        // Beside `transfer-encoding`, which ends here, it said nothing of the body (RFC 9112, section 6.3).
+        if body.size_hint().exact().is_none() {
+            parts.headers.remove(CONTENT_LENGTH);
+        }
         let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         parts.headers.insert(SERVICE_TIME, HeaderValue::from(took));
         self.change_headers(&mut parts.headers, status, &picked, &record);

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 /// The most body bytes kept for another attempt, as Envoy's `per_request_buffer_limit_bytes` does in Istio's sidecars by default.
@@ -20,6 +20,8 @@ pub const LIMIT: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Replay {
     state: RefCell<State>,
+    /// How many bytes the whole body has, if that is known beforehand.
+    length: Option<u64>,
     /// Bytes that came from the client.
     pub received: Rc<Cell<u64>>,
     /// Whether the client's body has been read to its end.
@@ -43,6 +45,8 @@ pub struct Attempt {
     replay: Rc<Replay>,
     number: u32,
     position: usize,
+    /// Bytes that this attempt was given.
+    given: u64,
     finished: bool,
 }
 
@@ -54,8 +58,9 @@ pub struct GivenUp;
 impl Replay {
     /// Keeps what passes of `body`.
     pub fn new(body: Incoming, received: Rc<Cell<u64>>, ended: Rc<Cell<bool>>) -> Rc<Self> {
+        let length = body.size_hint().exact();
         let state = State { body, kept: Vec::new(), size: 0, trailers: None, overflowed: false, attempt: 0 };
-        Rc::new(Self { state: RefCell::new(state), received, ended })
+        Rc::new(Self { state: RefCell::new(state), length, received, ended })
     }
 
     /// Whether another attempt can begin at the start.
@@ -67,7 +72,7 @@ impl Replay {
     pub fn attempt(self: &Rc<Self>) -> Attempt {
         let mut state = self.state.borrow_mut();
         state.attempt += 1;
-        Attempt { replay: self.clone(), number: state.attempt, position: 0, finished: false }
+        Attempt { replay: self.clone(), number: state.attempt, position: 0, given: 0, finished: false }
     }
 }
 
@@ -86,6 +91,7 @@ impl Body for Attempt {
         }
         if let Some(chunk) = state.kept.get(attempt.position) {
             attempt.position += 1;
+            attempt.given += chunk.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
         }
         if attempt.replay.ended.get() {
@@ -107,6 +113,7 @@ impl Body for Attempt {
             Ok(chunk) => {
                 let received = &attempt.replay.received;
                 received.set(received.get().wrapping_add(chunk.len() as u64));
+                attempt.given += chunk.len() as u64;
                 if !state.overflowed {
                     if state.size + chunk.len() > LIMIT {
                         state.overflowed = true;
@@ -135,5 +142,11 @@ impl Body for Attempt {
         }
         let state = self.replay.state.borrow();
         self.replay.ended.get() && self.position >= state.kept.len() && state.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.replay
+            .length
+            .map_or_else(SizeHint::default, |length| SizeHint::with_exact(length.saturating_sub(self.given)))
     }
 }

@@ -1,5 +1,9 @@
 //! What peers may try that mean no good, or know no better.
 
+use engine::ir::cluster::UpstreamHttp;
+use engine::ir::route::RouteAction;
+
+use super::failures::default_retries;
 use super::world::*;
 use crate::net::MemoryNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,5 +35,61 @@ fn a_client_cannot_have_us_take_away_what_we_say_of_it() {
         assert_eq!(seen.headers["x-forwarded-for"], "8.8.8.8");
         assert_eq!(seen.headers["x-forwarded-proto"], "http");
         assert!(seen.headers.contains_key("x-request-id"));
+    });
+}
+
+#[test]
+fn a_body_keeps_its_length_whatever_is_claimed_of_it() {
+    for (name, upstream, retries) in [
+        ("as it comes", UpstreamHttp::Http1, false),
+        ("kept for a retry", UpstreamHttp::Http1, true),
+        ("to HTTP/2", UpstreamHttp::Http2, false),
+        ("kept, to HTTP/2", UpstreamHttp::Http2, true),
+    ] {
+        run(async move {
+            let net = MemoryNet::default();
+            let log = serve(&net, SERVER, upstream == UpstreamHttp::Http2, async |_: &Seen| ok("x"));
+            let mut rule = forward(&[("search", 1)]);
+            rule.retry = retries.then(default_retries);
+            let mut search = cluster("search", fixed(&[SERVER]));
+            search.http = upstream;
+            let config = outbound(table("*", vec![route("/", RouteAction::Forward(Box::new(rule)))]), vec![search]);
+            let _proxy = Proxy::start(&net, "shop", None, config);
+            for (method, framing, body, length) in [
+                ("GET", "transfer-encoding: chunked", "4\r\nbody\r\n0\r\n\r\n", None),
+                ("POST", "transfer-encoding: chunked", "4\r\nbody\r\n0\r\n\r\n", None),
+                ("POST", "content-length: 4\r\nconnection: content-length", "body", Some("4")),
+                ("POST", "content-length: 0", "", Some("0")),
+                ("GET", "x: y", "", None),
+            ] {
+                let request = format!("{method} / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{framing}\r\n\r\n{body}");
+                let answer = raw(&net, OUTBOUND, &request).await;
+                assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {request:?}: {answer}");
+                let seen = log.borrow_mut().pop().unwrap();
+                let expected = if body.is_empty() { "" } else { "body" };
+                assert_eq!(&seen.body[..], expected.as_bytes(), "{name}: {request:?}");
+                let said = seen.headers.get("content-length").map(|length| length.to_str().unwrap());
+                assert_eq!(said, length, "{name}: {request:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_server_that_says_two_lengths_is_believed_about_the_body_only() {
+    run(async {
+        let net = MemoryNet::default();
+        let mut backlog = net.listen(at(SERVER));
+        tokio::task::spawn_local(async move {
+            let mut io = backlog.accept().await.unwrap().io;
+            let mut head = [0; 4096];
+            let _ = io.read(&mut head).await.unwrap();
+            let answer =
+                b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n";
+            io.write_all(answer).await.unwrap();
+        });
+        let _proxy = Proxy::start(&net, "gateway", None, gateway(GATEWAY, SERVER));
+        let answer = raw(&net, GATEWAY, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.contains("whole") && !answer.contains("content-length"), "{answer}");
     });
 }

@@ -23,7 +23,7 @@ const DEAD: &str = "10.0.1.1:9080";
 const ALIVE: &str = "10.0.1.2:9080";
 
 /// Istio's default policy.
-fn default_retries() -> Arc<RetryPolicy> {
+pub(super) fn default_retries() -> Arc<RetryPolicy> {
     Arc::new(RetryPolicy {
         on: RetryOn {
             connect_failure: true,
