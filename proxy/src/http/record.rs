@@ -14,6 +14,9 @@ use crate::telemetry::access_log::{Entry, Lines};
 use crate::telemetry::istio::{Key, Number, Reporter, RequestProtocol, Security};
 use crate::workers::Worker;
 
+/// `UNAUTHENTICATED`
+const HIGHEST_GRPC_STATUS: u32 = 16;
+
 /// One request.
 #[derive(Debug)]
 pub struct Record {
@@ -123,7 +126,9 @@ impl Record {
         if self.protocol == RequestProtocol::Grpc
             && let Some(status) = headers.get("grpc-status")
         {
-            self.grpc = status.to_str().ok().and_then(|status| status.parse().ok());
+            let number = status.to_str().ok().and_then(|status| status.parse().ok());
+            // A number that gRPC does not have means "unknown" (2), and must not make a series of its own.
+            self.grpc = number.map(|number| if number <= HIGHEST_GRPC_STATUS { number } else { 2 });
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use xds::peer::PeerMetadata;
+use xds::peer::{MAX_ENCODED, PeerMetadata};
 use xds::service::ServiceName;
 
 use super::cells::{Cell, Histogram};
@@ -18,6 +18,11 @@ use crate::error::Flags;
 
 /// The most different peers, principals or services that one worker tells apart.
 const LIMIT: usize = 10_000;
+/// The most series of one kind that a worker keeps. Their labels multiply, and most are in the hand of peers: what comes later is counted
+/// together, as of unknown peers.
+const SERIES: usize = 10_000;
+/// The most bytes of peer metadata that a worker remembers so as not to decode them again.
+const REMEMBERED: usize = 1 << 20;
 
 /// A series of HTTP metrics.
 #[derive(Debug, Default)]
@@ -139,11 +144,46 @@ pub struct Recorder {
     http: RefCell<HashMap<Key, Arc<HttpSeries>>>,
     tcp: RefCell<HashMap<Key, Arc<TcpSeries>>>,
     peers: RefCell<Interner<Peer>>,
-    headers: RefCell<HashMap<Box<[u8]>, Number>>,
+    headers: RefCell<Headers>,
     principals: RefCell<Interner<String>>,
     services: RefCell<Interner<ServiceName>>,
     /// Ourselves.
     pub own: Number,
+}
+
+/// Metadata headers that were decoded already.
+#[derive(Debug, Default)]
+struct Headers {
+    numbers: HashMap<Box<[u8]>, Number>,
+    /// Their size.
+    bytes: usize,
+}
+
+impl Headers {
+    fn remember(&mut self, header: &[u8], number: Number) {
+        if self.bytes + header.len() > REMEMBERED {
+            *self = Self::default(); // somebody sends a new one with every request
+        }
+        self.bytes += header.len();
+        self.numbers.insert(header.into(), number);
+    }
+}
+
+impl Key {
+    /// The key under which a series is counted that there is no room for.
+    fn of_unknown_peers(self) -> Self {
+        let unknown = 0;
+        Self {
+            source: unknown,
+            destination: unknown,
+            source_principal: unknown,
+            destination_principal: unknown,
+            service: unknown,
+            grpc: None,
+            flags: Flags::default(),
+            ..self
+        }
+    }
 }
 
 impl Recorder {
@@ -171,18 +211,17 @@ impl Recorder {
 
     /// The number of a peer that sent this metadata header. The same header is decoded once.
     pub fn peer_by_header(&self, header: &[u8]) -> Number {
-        if let Some(number) = self.headers.borrow().get(header) {
+        if header.len() > MAX_ENCODED {
+            return 0; // longer than any that is decoded
+        }
+        if let Some(number) = self.headers.borrow().numbers.get(header) {
             return *number;
         }
         let number = match PeerMetadata::decode(header) {
             Some(metadata) => self.peers.borrow_mut().insert(Peer::from_metadata(&metadata)),
             None => 0,
         };
-        let mut headers = self.headers.borrow_mut();
-        if headers.len() >= LIMIT {
-            headers.clear(); // somebody sends a new one with every request
-        }
-        headers.insert(header.into(), number);
+        self.headers.borrow_mut().remember(header, number);
         number
     }
 
@@ -216,6 +255,10 @@ impl Recorder {
         if let Some(series) = self.http.borrow().get(key) {
             return series.clone();
         }
+        let unknown = key.of_unknown_peers();
+        if self.http.borrow().len() >= SERIES && *key != unknown {
+            return self.http(&unknown);
+        }
         let series = self.add(&self.shared.http, key);
         self.http.borrow_mut().insert(*key, series.clone());
         series
@@ -225,6 +268,10 @@ impl Recorder {
     pub fn tcp(&self, key: &Key) -> Arc<TcpSeries> {
         if let Some(series) = self.tcp.borrow().get(key) {
             return series.clone();
+        }
+        let unknown = key.of_unknown_peers();
+        if self.tcp.borrow().len() >= SERIES && *key != unknown {
+            return self.tcp(&unknown);
         }
         let series = self.add(&self.shared.tcp, key);
         self.tcp.borrow_mut().insert(*key, series.clone());
@@ -313,9 +360,49 @@ impl Labels {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Key, Recorder, Registry, Reporter, RequestProtocol, Security};
+    use super::{Key, REMEMBERED, Recorder, Registry, Reporter, RequestProtocol, SERIES, Security};
     use crate::error::{Flag, Flags};
     use xds::peer::PeerMetadata;
+
+    #[test]
+    fn what_peers_make_up_does_not_fill_the_memory() {
+        let registry = Registry::new(1);
+        let recorder = Recorder::new(Arc::clone(&registry.workers[0]), &PeerMetadata::default());
+        let key = |source, code| Key {
+            reporter: Reporter::Destination,
+            source,
+            destination: recorder.own,
+            source_principal: 0,
+            destination_principal: 0,
+            service: 0,
+            protocol: RequestProtocol::Http,
+            code,
+            grpc: None,
+            flags: Flags::default(),
+            security: Security::None,
+        };
+        for number in 0..2 * SERIES {
+            let name = format!("{number}");
+            let metadata = PeerMetadata { name: "x".repeat(400), workload_name: name, ..PeerMetadata::default() };
+            let source = recorder.peer_by_header(metadata.encode().as_bytes());
+            recorder.http(&key(source, 200)).requests.add(1);
+            recorder.http(&key(source, 404)).requests.add(1);
+        }
+        let series = registry.workers[0].http.lock().unwrap();
+        assert!(series.len() <= SERIES + 2, "{} series", series.len());
+        let counted: u64 = series.iter().map(|(_, series)| series.requests.get()).sum();
+        assert_eq!(counted, 4 * SERIES as u64, "what has no series of its own is counted all the same");
+        let headers = recorder.headers.borrow();
+        assert!(headers.bytes <= REMEMBERED && headers.numbers.len() < 2000, "{} bytes", headers.bytes);
+        drop(headers);
+
+        let long = PeerMetadata { workload_name: "x".repeat(1000), namespace: "a".into(), ..PeerMetadata::default() };
+        let number = recorder.peer_by_header(long.encode().as_bytes());
+        assert!(recorder.peers.borrow().value(number).is_none_or(|peer| peer.workload.len() < 300));
+        let before = recorder.headers.borrow().bytes;
+        assert_eq!(recorder.peer_by_header(&vec![b'A'; 50_000]), 0);
+        assert_eq!(recorder.headers.borrow().bytes, before, "no metadata, not remembered");
+    }
 
     #[test]
     fn a_series_has_istios_25_labels_in_istios_order() {

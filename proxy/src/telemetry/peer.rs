@@ -80,8 +80,11 @@ impl Peer {
     }
 }
 
+/// The longest name there is in Kubernetes; a longer one is made up.
+const LONGEST: usize = 253;
+
 fn or(value: &str, otherwise: &str) -> Box<str> {
-    if value.is_empty() { otherwise.into() } else { value.into() }
+    if value.is_empty() || value.len() > LONGEST { otherwise.into() } else { value.into() }
 }
 
 /// Small numbers for values, given out in the order of their first use.
