@@ -61,7 +61,9 @@ impl Asked {
 pub async fn exchange(connection: Rc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
     let chain = connection.chain();
     connection.worker.recorder.envoy().downstream_rq.add(1);
+    // Who we are is for the mesh only: a client in plaintext may be anyone.
     let asked_for_metadata = chain.direction == Direction::Inbound
+        && connection.client.leaf.is_some()
         && request.headers().contains_key(xds::peer::HEADER)
         && exchanges_metadata(&chain);
     let version = request.version();
@@ -195,7 +197,8 @@ fn begin(connection: &Rc<Connection>, chain: &HttpChain, parts: &Parts) -> Box<R
     record
 }
 
-/// Reads who asked from the peer's metadata, and takes the headers away: they are between proxies.
+/// Reads who asked from the peer's metadata, and takes the headers away: they are between proxies. Only a client that has proved
+/// its identity is believed, and only that it is of its own namespace.
 fn peer_metadata(
     connection: &Connection,
     chain: &HttpChain,
@@ -204,12 +207,14 @@ fn peer_metadata(
     own: Option<&str>,
 ) {
     if chain.direction == Direction::Inbound {
-        if let Some(header) = parts.headers.get(xds::peer::HEADER) {
+        if let Some(header) = parts.headers.get(xds::peer::HEADER)
+            && let Some(leaf) = connection.client.leaf.as_deref()
+        {
             let mut last = connection.last_peer.borrow_mut();
             record.source = match &*last {
                 Some((same, number)) if same == header => *number,
                 _ => {
-                    let number = connection.worker.recorder.peer_by_header(header.as_bytes());
+                    let number = connection.worker.recorder.peer_by_header(header.as_bytes(), leaf);
                     *last = Some((header.clone(), number));
                     number
                 }

@@ -521,7 +521,7 @@ impl Finishing<'_> {
         record.grpc_from(response.headers());
         let server_upgrade = (status == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
         let (mut parts, body) = response.into_parts();
-        self.learn_peer(&mut parts.headers, &picked, &mut record);
+        self.learn_peer(&mut parts.headers, &lease, &mut record);
         headers::strip_hop_by_hop(&mut parts.headers, server_upgrade.is_some());
         // Beside `transfer-encoding`, which ends here, it said nothing of the body (RFC 9112, section 6.3).
         if body.size_hint().exact().is_none() {
@@ -547,14 +547,17 @@ impl Finishing<'_> {
     }
 
     /// An answer's metadata tell more of the peer than its endpoint does; they are not for the client.
-    fn learn_peer(&self, headers: &mut HeaderMap, picked: &Picked, record: &mut Record) {
+    fn learn_peer(&self, headers: &mut HeaderMap, lease: &Lease, record: &mut Record) {
         let metadata = headers.remove(xds::peer::HEADER);
         headers.remove(xds::peer::ID_HEADER);
         if record.reporter == Reporter::Source
-            && picked.mesh_tls
+            && let Some(leaf) = lease.about().peer.as_deref()
             && let Some(metadata) = metadata
         {
-            record.destination = self.connection.worker.recorder.peer_by_header(metadata.as_bytes());
+            match self.connection.worker.recorder.peer_by_header(metadata.as_bytes(), leaf) {
+                0 => {} // the endpoint's own metadata stay
+                number => record.destination = number,
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use super::cells::{Cell, Histogram};
 use super::envoy::EnvoyCells;
 use super::peer::{Interner, Peer, UNKNOWN};
 use crate::error::Flags;
+use crate::tls::verify::Leaf;
 
 /// The most different peers, principals or services that one worker tells apart.
 const LIMIT: usize = 10_000;
@@ -209,8 +210,17 @@ impl Recorder {
         &self.shared.envoy
     }
 
-    /// The number of a peer that sent this metadata header. The same header is decoded once.
-    pub fn peer_by_header(&self, header: &[u8]) -> Number {
+    /// The number of a peer that sent this metadata header over a connection on which it is `leaf`. The same header is decoded once.
+    pub fn peer_by_header(&self, header: &[u8], leaf: &Leaf) -> Number {
+        let number = self.by_header(header);
+        let peers = self.peers.borrow();
+        let claimed = peers.value(number).map_or(UNKNOWN, |peer| &peer.namespace);
+        let proved = leaf.spiffe.as_ref().map(|spiffe| spiffe.namespace.as_str());
+        // Whoever names a namespace that is not the one in its certificate names nothing.
+        if Some(claimed) == proved { number } else { 0 }
+    }
+
+    fn by_header(&self, header: &[u8]) -> Number {
         if header.len() > MAX_ENCODED {
             return 0; // longer than any that is decoded
         }
@@ -384,7 +394,7 @@ mod tests {
         for number in 0..2 * SERIES {
             let name = format!("{number}");
             let metadata = PeerMetadata { name: "x".repeat(400), workload_name: name, ..PeerMetadata::default() };
-            let source = recorder.peer_by_header(metadata.encode().as_bytes());
+            let source = recorder.by_header(metadata.encode().as_bytes());
             recorder.http(&key(source, 200)).requests.add(1);
             recorder.http(&key(source, 404)).requests.add(1);
         }
@@ -397,10 +407,10 @@ mod tests {
         drop(headers);
 
         let long = PeerMetadata { workload_name: "x".repeat(1000), namespace: "a".into(), ..PeerMetadata::default() };
-        let number = recorder.peer_by_header(long.encode().as_bytes());
+        let number = recorder.by_header(long.encode().as_bytes());
         assert!(recorder.peers.borrow().value(number).is_none_or(|peer| peer.workload.len() < 300));
         let before = recorder.headers.borrow().bytes;
-        assert_eq!(recorder.peer_by_header(&vec![b'A'; 50_000]), 0);
+        assert_eq!(recorder.by_header(&vec![b'A'; 50_000]), 0);
         assert_eq!(recorder.headers.borrow().bytes, before, "no metadata, not remembered");
     }
 

@@ -138,6 +138,19 @@ fn plaintext_passes_while_permissive_and_not_when_strict() {
         assert_eq!(mesh.server.label("connection_security_policy"), "none");
         assert_eq!(mesh.server.label("source_principal"), "unknown");
         assert_eq!(mesh.server.worker.live.count(), 1);
+        mesh.server.registry.workers[0].http.lock().unwrap().clear();
+
+        // Who it says that it is counts for nothing, and who we are is none of its business.
+        let request = http::Request::get("/")
+            .header("host", "reviews:9080")
+            .header(xds::peer::HEADER, workload("ratings").encode())
+            .body(http_body_util::Full::default())
+            .unwrap();
+        let got = outsider.send(request).await;
+        assert_eq!(got.status, 200);
+        assert!(!got.headers.contains_key(xds::peer::HEADER) && !got.headers.contains_key(xds::peer::ID_HEADER));
+        settle().await;
+        assert!(!mesh.server.requests().iter().any(|(labels, _)| labels.contains("ratings")));
 
         // The rule changes: the open connection would now be refused, so it is closed.
         mesh.server.worker.apply(Update::Snapshot(Arc::new(inbound(true))));
@@ -149,6 +162,23 @@ fn plaintext_passes_while_permissive_and_not_when_strict() {
         let _ = io.read_to_end(&mut answer).await;
         assert!(answer.is_empty(), "plaintext is refused under STRICT");
         assert_eq!(get(&mesh.net, "/").await.status, 200, "and mutual TLS is not");
+    });
+}
+
+#[test]
+fn a_peer_is_of_the_namespace_in_its_certificate() {
+    run(async {
+        let (authority, net) = (Authority::new(), MemoryNet::default());
+        net.redirect_to(at(PROXIED), at(POD));
+        let _log = serve(&net, POD, false, async |_: &Seen| ok("x"));
+        let server = Proxy::start(&net, "reviews", Some(authority.identity(1, SERVER)), inbound(true));
+        let other = "spiffe://cluster.local/ns/other/sa/productpage";
+        let identity = Some(authority.identity(1, other));
+        let _client = Proxy::start(&net, "productpage", identity, to_mesh(UpstreamHttp::Http1, SERVER));
+        assert_eq!(get(&net, "/").await.status, 200);
+        settle().await;
+        assert_eq!(server.label("source_principal"), other);
+        assert_eq!(server.label("source_workload"), "unknown", "its metadata say namespace default");
     });
 }
 
