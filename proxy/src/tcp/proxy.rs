@@ -83,7 +83,7 @@ async fn upstream(
         let original = Some(client.destination).filter(|_| client.redirected);
         let picked = state.pick(worker.random(), None, &avoid, 3, original)?;
         let counted = state
-            .place()
+            .place(&picked.host)
             .ok_or_else(|| ProxyError::Overflow { cluster: chosen.name.to_string(), limit: "maxConnections" })?;
         let active = Active::new(&picked.host);
         let kind = state.kind(worker, &picked, client.sni.as_deref());

@@ -1,5 +1,6 @@
 //! A new connection to an endpoint: a place under the limit, a socket, TLS.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use engine::ir::tls::UpstreamTransport;
 
 use super::breaker::Permit;
 use super::cluster::{ClusterState, Picked};
-use super::host::Kind;
+use super::host::{Host, Kind};
 use super::outlier::Seen;
 use crate::error::ProxyError;
 use crate::net::Io;
@@ -35,24 +36,32 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Counted {
     cluster: Rc<ClusterState>,
+    /// The count of the endpoint, which must not live as long as its connections.
+    of_host: Rc<Cell<u32>>,
     permit: Option<Permit>,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         self.cluster.cells.cx_active.sub(1);
+        self.of_host.set(self.of_host.get().saturating_sub(1));
         drop(self.permit.take());
         self.cluster.freed.notify_one();
     }
 }
 
 impl ClusterState {
-    /// A place under the limit of connections; `None` when all are taken.
-    pub fn place(self: &Rc<Self>) -> Option<Counted> {
+    /// A place under the limit of connections; `None` when all are taken. An endpoint without any connection gets one all the same, as
+    /// in Envoy: those of other endpoints (or workers) may stay idle for long, and a request to this one would wait for them.
+    pub fn place(self: &Rc<Self>, host: &Host) -> Option<Counted> {
         let limit = self.config().breakers.max_connections;
-        let permit = self.common.breakers.connections.take(limit)?;
+        let permit = self.common.breakers.connections.take(limit);
+        if permit.is_none() && host.connections.get() > 0 {
+            return None;
+        }
         self.cells.cx_active.add(1);
-        Some(Counted { cluster: self.clone(), permit: Some(permit) })
+        host.connections.set(host.connections.get() + 1);
+        Some(Counted { cluster: self.clone(), of_host: host.connections.clone(), permit })
     }
 
     /// What a connection to this endpoint must be like. `host` is the request's host.

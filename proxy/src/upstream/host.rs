@@ -25,6 +25,8 @@ pub struct Host {
     pub address: SocketAddr,
     /// Requests and connections it has from this worker.
     pub active: Cell<u32>,
+    /// Connections to it from this worker.
+    pub(super) connections: Rc<Cell<u32>>,
     /// What all workers know of its failures, if the cluster ejects.
     pub outlier: Option<Arc<outlier::Record>>,
     /// Whether it has left the cluster: no idle connection is kept.
@@ -104,6 +106,7 @@ impl Host {
         Self {
             address,
             active: Cell::new(0),
+            connections: Rc::default(),
             outlier,
             gone: Cell::new(false),
             idle: RefCell::default(),

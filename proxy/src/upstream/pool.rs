@@ -94,7 +94,7 @@ pub async fn acquire(
             );
         }
         let freed = cluster.freed.notified();
-        if let Some(counted) = cluster.place() {
+        if let Some(counted) = cluster.place(&picked.host) {
             let connection = connect(worker, cluster, picked, &kind, inside, counted).await?;
             return handshake(cluster, &picked.host, kind, connection).await;
         }
@@ -158,7 +158,7 @@ async fn http2_once(
     let outcome = if let Some(outcome) = present {
         outcome
     } else {
-        let counted = cluster.place().ok_or_else(|| overflow(cluster, "maxConnections"))?;
+        let counted = cluster.place(host).ok_or_else(|| overflow(cluster, "maxConnections"))?;
         let (worker, owner, picked, wanted) = (worker.clone(), cluster.clone(), picked.clone(), kind.clone());
         let making = async move {
             let outcome = async {

@@ -289,6 +289,29 @@ fn breakers_refuse_what_is_too_much() {
 }
 
 #[test]
+fn an_endpoint_does_not_wait_for_the_idle_connections_of_another() {
+    run(async {
+        let net = MemoryNet::default();
+        let _one = serve(&net, DEAD, false, async |_: &Seen| ok("1"));
+        let _two = serve(&net, ALIVE, false, async |_: &Seen| ok("2"));
+        let mut reviews = cluster("reviews", fixed(&[DEAD, ALIVE]));
+        reviews.breakers.max_connections = 1;
+        let _proxy = Proxy::start(
+            &net,
+            "productpage",
+            None,
+            outbound(table("*", vec![route("/", to("reviews"))]), vec![reviews]),
+        );
+        let start = Instant::now();
+        let mut client = Client::http1(&net, OUTBOUND, "10.1.0.1:9080").await;
+        for _ in 0..4 {
+            assert_eq!(client.get("/").await.status, 200);
+        }
+        assert_eq!(start.elapsed().as_millis(), 0, "in turn, and at once");
+    });
+}
+
+#[test]
 fn an_endpoint_that_fails_is_left_out() {
     run(async {
         let net = MemoryNet::default();
