@@ -152,10 +152,11 @@ pub async fn forward(
     let version = asked.parts.version;
     let head = head::make(connection, &mut asked, routed, rule, member, wants_upgrade);
     let request_ended = Rc::new(Cell::new(body.is_end_stream()));
-    let bodies = match bodies(worker, rule, policy.is_some(), body, &record, &request_ended, &head, version).await {
-        Ok(bodies) => bodies,
-        Err(error) => return reply::failure(&error, record),
-    };
+    let bodies =
+        match bodies(worker, rule, policy.is_some(), body, &record, &request_ended, &head, version, deadline).await {
+            Ok(bodies) => bodies,
+            Err(error) => return reply::failure(&error, record),
+        };
     let mut attempts = Attempts {
         worker,
         connection,
@@ -196,13 +197,18 @@ async fn bodies(
     ended: &Rc<Cell<bool>>,
     head: &Head,
     version: Version,
+    deadline: Option<Instant>,
 ) -> Result<Bodies, ProxyError> {
     let received = record.received.clone();
     if !rule.mirrors.is_empty() {
         let small = body.size_hint().upper().is_some_and(|size| size <= replay::LIMIT as u64);
         if small {
-            let whole =
-                Limited::new(body, replay::LIMIT).collect().await.map_err(|_| ProxyError::ClientGone)?.to_bytes();
+            let reading = Limited::new(body, replay::LIMIT).collect();
+            let read = match deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, reading).await.map_err(|_| ProxyError::Timeout)?,
+                None => reading.await,
+            };
+            let whole = read.map_err(|_| ProxyError::ClientGone)?.to_bytes();
             ended.set(true);
             received.set(whole.len() as u64);
             let copied = Copied {
@@ -213,7 +219,7 @@ async fn bodies(
                 body: whole.clone(),
                 version,
             };
-            mirror::send(worker, &rule.mirrors, &copied);
+            mirror::send(worker, &rule.mirrors, &copied, rule.timeout);
             return Ok(if whole.is_empty() { Bodies::Empty } else { Bodies::Whole(whole) });
         }
         tracing::debug!("a request with a large or endless body is not mirrored");

@@ -1,6 +1,7 @@
 //! Copies of requests that nobody waits for.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::ir::route::Mirror;
@@ -32,12 +33,17 @@ pub struct Copied {
     pub version: Version,
 }
 
-/// Sends copies as the rules say, each in a task of its own.
-pub fn send(worker: &Rc<Worker>, mirrors: &[Mirror], copied: &Copied) {
+/// A copy is given up after this if the route has no timeout: nobody waits for it, so nobody would ever give it up.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// Sends copies as the rules say, each in a task of its own, for as long as a request may take.
+pub fn send(worker: &Rc<Worker>, mirrors: &[Mirror], copied: &Copied, timeout: Option<Duration>) {
+    let timeout = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(LONGEST);
     for mirror in mirrors.iter().filter(|mirror| mirror.share.contains(worker.random())) {
         let (worker, mirror, copied) = (worker.clone(), mirror.clone(), copied.clone());
         tokio::task::spawn_local(async move {
-            if let Err(error) = one(&worker, &mirror, copied).await {
+            let sending = tokio::time::timeout(timeout, one(&worker, &mirror, copied));
+            if let Err(error) = sending.await.unwrap_or(Err(ProxyError::Timeout)) {
                 tracing::debug!(cluster = %mirror.cluster, %error, "mirrored request failed");
             }
         });
@@ -47,6 +53,9 @@ pub fn send(worker: &Rc<Worker>, mirrors: &[Mirror], copied: &Copied) {
 async fn one(worker: &Rc<Worker>, mirror: &Mirror, copied: Copied) -> Result<(), ProxyError> {
     let missing = || ProxyError::NoCluster(mirror.cluster.to_string());
     let state = worker.clusters.get(&mirror.cluster).ok_or_else(missing)?;
+    let limit = state.config().breakers.max_requests;
+    let overflow = || ProxyError::Overflow { cluster: mirror.cluster.to_string(), limit: "http2MaxRequests" };
+    let _permit = state.common.breakers.requests.take(limit).ok_or_else(overflow)?;
     let mut authority = copied.authority.clone();
     if mirror.shadow_suffix {
         let shadowed = shadow(authority.to_str().unwrap_or_default());

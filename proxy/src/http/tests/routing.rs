@@ -211,6 +211,30 @@ fn a_mirror_gets_a_copy_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn a_mirror_that_never_answers_is_given_up() {
+    run(async {
+        let net = MemoryNet::default();
+        let _one = serve(&net, ONE, false, async |_: &Seen| ok("1"));
+        let _two = serve(&net, TWO, false, async |_: &Seen| std::future::pending().await);
+        let mut rule = forward(&[("v1", 1)]);
+        rule.mirrors = [Mirror { cluster: "v2".into(), share: Fraction::ALWAYS, shadow_suffix: true }].into();
+        let config = outbound(
+            table("*", vec![route("/", RouteAction::Forward(Box::new(rule)))]),
+            vec![cluster("v1", fixed(&[ONE])), cluster("v2", fixed(&[TWO]))],
+        );
+        let proxy = Proxy::start(&net, "productpage", None, config);
+        for _ in 0..3 {
+            assert_eq!(get(&net, "/").await.status, 200);
+        }
+        settle().await;
+        let copies = || proxy.worker.clusters.get("v2").unwrap().cells.cx_active.get();
+        assert_eq!(copies(), 3);
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        assert_eq!(copies(), 0, "neither tasks nor connections pile up");
+    });
+}
+
+#[test]
 fn an_upgrade_becomes_bytes() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     run(async {
