@@ -138,9 +138,12 @@ fn build(tls: &DownstreamTls, identity: Option<&Identity>) -> Result<ServerConfi
         .map(|protocol| protocol.as_bytes().to_vec())
         .collect();
     config.send_tls13_tickets = 1;
-    if let Some(identity) = identity {
-        config.ticketer = identity.tickets();
-    }
+    // A ticket stands for a chain that was verified, so it is good only where the same roots count: those of the mesh are the same in all
+    // chains of a generation, others need tickets of their own.
+    config.ticketer = match identity {
+        Some(identity) if is_mesh(tls.validation.as_ref()) => identity.tickets(),
+        _ => rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| format!("session tickets: {error}"))?,
+    };
     Ok(config)
 }
 

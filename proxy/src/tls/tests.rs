@@ -34,6 +34,11 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// The certificate of this authority.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     /// An identity signed by this authority.
     pub(crate) fn identity(&self, generation: u64, spiffe: &str) -> Arc<Identity> {
         let key = KeyPair::generate().unwrap();
@@ -135,4 +140,33 @@ async fn a_stranger_is_refused_on_either_side() {
     let config = client::config(&mesh_client(SERVER), Inside::Tcp, true, Some(&elsewhere)).unwrap();
     let (accepted, connected) = shake(SERVER, &theirs, &configs, &config, &[]).await;
     assert!(accepted.is_err() && connected.is_err(), "another authority's workload gets no connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_counts_only_where_the_same_authority_does() {
+    let (ours, others) = (Authority::new(), Authority::new());
+    let (client, server) = (ours.identity(1, CLIENT), ours.identity(1, SERVER));
+    let upstream = mesh_client(SERVER);
+    let config = client::config(&upstream, Inside::Tcp, true, Some(&client)).unwrap();
+    let configs = ServerConfigs::new(1);
+    let trusting = |authority: &Authority| {
+        let roots = Roots::Inline(authority.pem().into());
+        let validation = Some(Validation { roots, subject_alt_names: Box::default() });
+        Arc::new(DownstreamTls { validation, ..(*mesh_server()).clone() })
+    };
+    let mut outcomes = Vec::new();
+    for tls in [trusting(&ours), trusting(&ours), trusting(&others)] {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let accepting = server::accept(Io::new(Stream::Memory(far)), &tls, &configs, Some(&server), &[]);
+        let address = "10.0.0.1:9080".parse().unwrap();
+        let connecting = async {
+            let near = Io::new(Stream::Memory(near));
+            let mut connected = client::connect(near, &upstream, config.clone(), None, address).await?;
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(1), connected.io.read_ahead()).await;
+            Ok::<_, String>(())
+        };
+        let (accepted, _) = tokio::join!(accepting, connecting);
+        outcomes.push(accepted.map(|accepted| accepted.resumed).map_err(|_| "refused"));
+    }
+    assert_eq!(outcomes, [Ok(false), Ok(true), Err("refused")]);
 }
