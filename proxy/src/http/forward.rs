@@ -484,6 +484,8 @@ fn broken(error: &hyper::Error, picked: &Picked) -> ProxyError {
         if let Some(h2) = inner.downcast_ref::<h2::Error>() {
             return match h2.reason() {
                 Some(h2::Reason::REFUSED_STREAM) => ProxyError::RefusedStream(endpoint),
+                // A server that goes away names the last stream that it works on; only those after it fail by this (RFC 9113, section 6.8).
+                Some(h2::Reason::NO_ERROR) if h2.is_go_away() && h2.is_remote() => ProxyError::RefusedStream(endpoint),
                 Some(h2::Reason::PROTOCOL_ERROR) => ProxyError::UpstreamProtocol { endpoint, reason: h2.to_string() },
                 _ if h2.is_reset() => ProxyError::UpstreamReset(endpoint),
                 _ => ProxyError::UpstreamClosed(endpoint),

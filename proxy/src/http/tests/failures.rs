@@ -228,6 +228,46 @@ fn a_stale_connection_costs_no_request() {
     });
 }
 
+/// An HTTP/2 server that goes away when the first request comes, without having worked on it.
+fn leaving_server(net: &MemoryNet, address: &str) {
+    let mut backlog = net.listen(at(address));
+    tokio::task::spawn_local(async move {
+        let mut io = backlog.accept().await.unwrap().io;
+        drop(backlog); // nobody else gets in
+        let mut read = vec![0; 4096];
+        io.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap(); // SETTINGS
+        // A frame of HEADERS: type 1 in the fourth byte, on stream 1.
+        let mut seen = Vec::new();
+        while !seen.windows(9).any(|frame: &[u8]| frame[3] == 1 && frame[5..] == [0, 0, 0, 1]) {
+            let count = io.read(&mut read).await.unwrap();
+            assert!(count > 0);
+            seen.extend_from_slice(&read[..count]);
+        }
+        // GOAWAY: the last stream is 0, NO_ERROR.
+        io.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await.unwrap();
+        let _ = io.read(&mut read).await;
+    });
+}
+
+#[test]
+fn a_server_that_goes_away_costs_no_request() {
+    run(async {
+        let net = MemoryNet::default();
+        leaving_server(&net, DEAD);
+        let log = serve(&net, ALIVE, true, async |_: &Seen| ok("x"));
+        let mut reviews = cluster("reviews", fixed(&[DEAD, ALIVE]));
+        reviews.http = engine::ir::cluster::UpstreamHttp::Http2;
+        let config = outbound(table("*", vec![route("/", retrying(default_retries()))]), vec![reviews]);
+        let _proxy = Proxy::start(&net, "productpage", None, config);
+        let mut client = Client::http1(&net, OUTBOUND, "10.1.0.1:9080").await;
+        for _ in 0..2 {
+            assert_eq!(client.get("/").await.status, 200);
+        }
+        assert_eq!(log.borrow().len(), 2);
+        assert!(net.connected(at(DEAD)) > 0);
+    });
+}
+
 #[test]
 fn removed_endpoints_get_nothing_more() {
     run(async {
