@@ -1,6 +1,6 @@
 //! A client's HTTP connection.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Instant;
 
 use super::exchange;
 use super::local::Local;
@@ -36,6 +37,8 @@ pub struct Connection {
     pub entered: Entered,
     /// The peer metadata that came with the last request: most send the same with every one.
     pub last_peer: RefCell<Option<(HeaderValue, Number)>>,
+    /// When a request came or was answered last.
+    last: Cell<Instant>,
     chain: RefCell<Arc<HttpChain>>,
 }
 
@@ -98,17 +101,24 @@ pub async fn serve(
         principal,
         entered,
         last_peer: RefCell::new(None),
+        last: Cell::new(Instant::now()),
         chain: RefCell::new(chain.clone()),
     });
     let service = {
         let connection = connection.clone();
         service_fn(move |request: Request<Incoming>| {
             let connection = connection.clone();
-            async move { Ok::<_, Infallible>(exchange::exchange(connection, request).await) }
+            async move {
+                connection.last.set(Instant::now());
+                let response = exchange::exchange(connection.clone(), request).await;
+                connection.last.set(Instant::now());
+                Ok::<_, Infallible>(response)
+            }
         })
     };
     let most = usize::try_from(chain.max_request_headers_kb).unwrap_or(60).max(1) * 1024;
     let io = TokioIo::new(io);
+    let idle = chain.idle_timeout.unwrap_or(IDLE);
     if http2 {
         let mut builder = http2::Builder::new(Local);
         builder
@@ -118,19 +128,19 @@ pub async fn serve(
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(most).unwrap_or(u32::MAX));
         let serving = std::pin::pin!(builder.serve_connection(io, service));
-        finish(serving, &open, http2::Connection::graceful_shutdown).await
+        finish(serving, &open, quiet(&connection.last, idle), http2::Connection::graceful_shutdown).await
     } else {
         let draining = worker.clone();
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             // hyper's timeout for headers is its keep-alive timeout too.
-            .header_read_timeout(chain.idle_timeout.unwrap_or(IDLE))
+            .header_read_timeout(idle)
             .max_headers(HEADERS)
             .max_buf_size(BUFFER.max(most))
             .half_close(false);
         let serving = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
-        finish(serving, &open, |serving| {
+        finish(serving, &open, std::future::pending(), |serving| {
             // hyper closes an idle connection at once, and a request may be on its way: in a drain the next answer says
             // `connection: close` instead.
             if !draining.draining.get() {
@@ -141,10 +151,22 @@ pub async fn serve(
     }
 }
 
-/// Runs a connection to its end, which may be asked for.
+/// Waits until no request came or was answered for `idle`. An answer that still streams then is finished all the same.
+async fn quiet(last: &Cell<Instant>, idle: Duration) {
+    loop {
+        let due = last.get() + idle;
+        if due <= Instant::now() {
+            return;
+        }
+        tokio::time::sleep_until(due).await;
+    }
+}
+
+/// Runs a connection to its end, which may be asked for, or come by being idle.
 async fn finish<C>(
     mut serving: std::pin::Pin<&mut C>,
     open: &Open,
+    idle: impl Future<Output = ()>,
     shut: impl Fn(std::pin::Pin<&mut C>),
 ) -> Result<(), ProxyError>
 where
@@ -160,6 +182,7 @@ where
         biased;
         ending = open.ends(Ending::No) => ending,
         outcome = &mut serving => return over(outcome),
+        () = idle => Ending::Gracefully,
     };
     if ending == Ending::Now {
         return Err(ProxyError::NoFilterChain);

@@ -1,5 +1,7 @@
 //! What peers may try that mean no good, or know no better.
 
+use std::time::Duration;
+
 use engine::ir::cluster::UpstreamHttp;
 use engine::ir::route::RouteAction;
 
@@ -91,5 +93,23 @@ fn a_server_that_says_two_lengths_is_believed_about_the_body_only() {
         let _proxy = Proxy::start(&net, "gateway", None, gateway(GATEWAY, SERVER));
         let answer = raw(&net, GATEWAY, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
         assert!(answer.contains("whole") && !answer.contains("content-length"), "{answer}");
+    });
+}
+
+#[test]
+fn a_client_that_says_nothing_more_is_let_go() {
+    run(async {
+        let net = MemoryNet::default();
+        let _log = serve(&net, SERVER, false, async |_: &Seen| ok("x"));
+        let proxy = Proxy::start(&net, "gateway", None, gateway(GATEWAY, SERVER));
+        let mut http1 = Client::http1(&net, GATEWAY, GATEWAY).await;
+        let mut http2 = Client::http2(&net, GATEWAY, GATEWAY).await;
+        for _ in 0..3 {
+            assert_eq!((http1.get("/").await.status, http2.get("/").await.status), (200, 200));
+            tokio::time::sleep(Duration::from_mins(50)).await;
+        }
+        assert_eq!(proxy.worker.live.count(), 2, "not idle for an hour");
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert_eq!(proxy.worker.live.count(), 0);
     });
 }
