@@ -68,6 +68,7 @@ pub async fn exchange(connection: Rc<Connection>, request: Request<Incoming>) ->
         && exchanges_metadata(&chain);
     let version = request.version();
     let mut response = answer(&connection, &chain, request).await;
+    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     match chain.server_header {
         ServerHeader::Overwrite => put_server(headers, &chain),
@@ -80,7 +81,7 @@ pub async fn exchange(connection: Rc<Connection>, request: Request<Incoming>) ->
     }
     if connection.worker.draining.get() {
         // HTTP/1: this answer is the connection's last. HTTP/2: GOAWAY, if the connection came after the drain began.
-        if version != Version::HTTP_2 {
+        if version != Version::HTTP_2 && !upgraded {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         connection.entered.open.end(Ending::Gracefully);

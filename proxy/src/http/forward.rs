@@ -172,7 +172,15 @@ pub async fn forward(
         deadline,
         request_ended,
     };
-    match attempts.run(&mut record).await {
+    let outcome = match attempts.run(&mut record).await {
+        // What comes next is no HTTP, and the client did not ask for anything else.
+        Ok(answered) if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS && client_upgrade.is_none() => {
+            let endpoint = answered.picked.host.address.to_string();
+            Err(ProxyError::UpstreamProtocol { endpoint, reason: "it switches protocols unasked".into() })
+        }
+        outcome => outcome,
+    };
+    match outcome {
         Err(error) => {
             // The answer is ours, but its headers are the route's.
             respond_to_failure(connection, &asked, routed, member, &error, record)

@@ -113,3 +113,23 @@ fn a_client_that_says_nothing_more_is_let_go() {
         assert_eq!(proxy.worker.live.count(), 0);
     });
 }
+
+#[test]
+fn a_server_that_switches_protocols_unasked_is_not_followed() {
+    run(async {
+        let net = MemoryNet::default();
+        let mut backlog = net.listen(at(SERVER));
+        tokio::task::spawn_local(async move {
+            let mut io = backlog.accept().await.unwrap().io;
+            let mut head = [0; 4096];
+            let _ = io.read(&mut head).await.unwrap();
+            io.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")
+                .await
+                .unwrap();
+            let _ = io.read(&mut head).await;
+        });
+        let _proxy = Proxy::start(&net, "gateway", None, gateway(GATEWAY, SERVER));
+        let answer = raw(&net, GATEWAY, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+    });
+}
