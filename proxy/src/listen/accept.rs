@@ -47,11 +47,9 @@ pub async fn accept(worker: Rc<Worker>, name: Arc<str>, mut listener: Listener, 
                 wait = FIRST;
                 connection::start(&worker, name.clone(), accepted);
             }
+            Err(_) if matches!(listener, Listener::Memory(_)) => return, // the test network has gone
             Err(error) if is_the_connections(&error) => {}
             Err(error) => {
-                if error.kind() == std::io::ErrorKind::NotConnected {
-                    return; // the test network has gone
-                }
                 tracing::warn!(listener = %name, %error, ?wait, "cannot accept; trying again");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(LONGEST);
@@ -62,6 +60,6 @@ pub async fn accept(worker: Rc<Worker>, name: Arc<str>, mut listener: Listener, 
 
 /// Whether an error is that of one connection, which had gone before it was accepted.
 fn is_the_connections(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidInput};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput)
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidInput, NotConnected};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput | NotConnected)
 }
