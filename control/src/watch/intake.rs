@@ -13,6 +13,7 @@ use translate::model::inputs::Inputs;
 use translate::model::mesh::Mesh;
 use translate::model::object::Object;
 
+use super::check;
 use crate::metrics::Metrics;
 use crate::push::queue::Lane;
 
@@ -120,13 +121,33 @@ impl Intake {
             tracing::info!("{} {}/{} can be read again", kind.as_str(), key.namespace, key.name);
         }
         let known = contains(&state.inputs, kind, &key);
+        let checked = object.clone();
         let change = state.inputs.apply(object);
+        if change.is_some() {
+            self.check(kind, &key, &checked);
+        }
         let event = match (known, &change) {
             (_, None) => Event::Same,
             (false, _) => Event::Add,
             (true, _) => Event::Update,
         };
         self.note(&mut state, kind, event, change);
+    }
+
+    /// Tells what is wrong with the newest version of an object. It is followed as far as it goes all the same: the
+    /// rest of the rule may be what keeps a service up.
+    fn check(&self, kind: Kind, key: &Key, object: &Object) {
+        let problems = check::problems(object);
+        let name = format!("{}/{}", key.namespace, key.name);
+        let labels = [kind.as_str(), name.as_str(), check::REASON];
+        if problems.is_empty() {
+            self.metrics.problems.remove(labels);
+        } else {
+            self.metrics.problems.with(labels).set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
+        }
+        for problem in problems {
+            tracing::warn!("{} {name}, {problem}", kind.as_str());
+        }
     }
 
     /// An object was removed, or its newest version says nothing to the mesh.
@@ -137,6 +158,7 @@ impl Intake {
         }
         let change = state.inputs.remove(kind, key);
         if change.is_some() {
+            self.metrics.problems.remove([kind.as_str(), &format!("{}/{}", key.namespace, key.name), check::REASON]);
             self.note(&mut state, kind, Event::Delete, change);
         }
     }
@@ -237,7 +259,7 @@ impl Intake {
     }
 }
 
-fn name(object: &Object) -> (Kind, Key) {
+pub(super) fn name(object: &Object) -> (Kind, Key) {
     match object {
         Object::Service(it) => (Kind::Service, Key::new(&it.namespace, &it.name)),
         Object::EndpointSlice(it) => (Kind::EndpointSlice, Key::new(&it.namespace, &it.name)),

@@ -1,5 +1,6 @@
 //! Objects come in and become the inputs of translation.
 //!
+//! * [`check`]: what is wrong with a rule by itself
 //! * [`intake`]: the inputs of this moment; says what changed to the queue
 //! * [`kubernetes`]: from an API server, by watches that store nothing themselves
 //! * [`files`]: from a folder of YAML, looked at again and again
@@ -7,6 +8,7 @@
 //! Both reduce an object to its model the moment they see it. What cannot be read is logged with its name and field,
 //! counted, and leaves the last good version of that object in place.
 
+mod check;
 pub(crate) mod files;
 pub(crate) mod intake;
 pub(crate) mod kubernetes;
