@@ -61,12 +61,12 @@ pub(crate) fn inbound(snapshot: &Snapshot, projection: &Inbound, cache: &mut Cac
         let name = names::traffic::listener(ANY, port.number);
         let kind = Kind::of(port);
         let chains = chains(kind, port.mode, &application);
-        listener.filter_chains.extend(chains.into_iter().map(|chain| chain.build(&name, Some(port.number))));
+        listener.filter_chains.extend(chains.into_iter().map(|chain| chain.build(&name, Some(port.number), mesh)));
     }
     let application = Application::unknown(mesh);
     for chain in chains(Kind::Sniffed, projection.elsewhere, &application) {
         let name = if chain.is_http { "virtualInbound-catchall-http" } else { names::traffic::VIRTUAL_INBOUND };
-        listener.filter_chains.push(chain.build(name, None));
+        listener.filter_chains.push(chain.build(name, None, mesh));
     }
     cache.cluster(&mut part, &cluster::inbound_passthrough(mesh), None);
     cache.listener(&mut part, &listener, None);
@@ -183,7 +183,7 @@ struct Chain {
 }
 
 impl Chain {
-    fn build(self, name: &str, port: Option<u16>) -> FilterChain {
+    fn build(self, name: &str, port: Option<u16>, mesh: &Mesh) -> FilterChain {
         FilterChain {
             name: name.to_owned(),
             filter_chain_match: Some(FilterChainMatch {
@@ -193,7 +193,7 @@ impl Chain {
                 ..Default::default()
             }),
             filters: vec![self.filter],
-            transport_socket: self.terminates.then(tls::mesh_server),
+            transport_socket: self.terminates.then(|| tls::mesh_server(mesh)),
             metadata: self.metadata,
             ..Default::default()
         }

@@ -8,6 +8,8 @@ use xds::types::cluster::cluster::TransportSocketMatch;
 use xds::types::{boolean, core, matcher, raw_buffer, tls};
 use xds::workload::{TLS_MODE, TLS_MODE_ISTIO};
 
+use crate::model::mesh::Mesh;
+
 const OWN_CERTIFICATE: &str = "default";
 const MESH_ROOT: &str = "ROOTCA";
 /// What a sidecar offers: peer metadata may be exchanged, and this is mesh traffic.
@@ -153,8 +155,23 @@ fn origination(settings: &ClientTlsSettings, peer: &Peer) -> core::TransportSock
     socket("envoy.transport_sockets.tls", &context)
 }
 
+/// Workloads of the mesh: those of its trust domain or of an alias. A root that several meshes share vouches for the others' too.
+fn of_the_mesh(mesh: &Mesh) -> Vec<tls::SubjectAltNameMatcher> {
+    let domains = std::iter::once(&mesh.config.trust_domain).chain(&mesh.config.trust_domain_aliases);
+    domains
+        .map(|domain| tls::SubjectAltNameMatcher {
+            san_type: tls::subject_alt_name_matcher::SanType::Uri.into(),
+            matcher: Some(matcher::StringMatcher {
+                match_pattern: Some(matcher::string_matcher::MatchPattern::Prefix(format!("spiffe://{domain}/"))),
+                ..Default::default()
+            }),
+            ..Default::default()
+        })
+        .collect()
+}
+
 /// Mutual TLS of the mesh as a sidecar terminates it.
-pub(crate) fn mesh_server() -> core::TransportSocket {
+pub(crate) fn mesh_server(mesh: &Mesh) -> core::TransportSocket {
     let context = tls::DownstreamTlsContext {
         require_client_certificate: Some(boolean(true)),
         common_tls_context: Some(tls::CommonTlsContext {
@@ -162,7 +179,10 @@ pub(crate) fn mesh_server() -> core::TransportSocket {
             alpn_protocols: SERVER_ALPN.map(str::to_owned).into(),
             validation_context_type: Some(tls::common_tls_context::ValidationContextType::CombinedValidationContext(
                 tls::common_tls_context::CombinedCertificateValidationContext {
-                    default_validation_context: Some(tls::CertificateValidationContext::default()),
+                    default_validation_context: Some(tls::CertificateValidationContext {
+                        match_typed_subject_alt_names: of_the_mesh(mesh),
+                        ..Default::default()
+                    }),
                     validation_context_sds_secret_config: Some(secret(MESH_ROOT)),
                     ..Default::default()
                 },

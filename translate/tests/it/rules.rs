@@ -210,3 +210,31 @@ endpoints:
     assert_eq!(health, [HealthStatus::Healthy, HealthStatus::Draining]);
     assert!(set.endpoints("outbound|80||b.server.svc.cluster.local").expect("no endpoints").endpoints.is_empty());
 }
+
+#[test]
+fn only_workloads_of_the_meshs_trust_domains_are_let_in() {
+    use xds::types::tls::common_tls_context::ValidationContextType;
+    let mut mesh = Mesh::default();
+    mesh.config.trust_domain = "new.example".to_owned();
+    mesh.config.trust_domain_aliases = vec!["old.example".to_owned()];
+    let set = Cluster::with_mesh(SERVICES, mesh).translate(&proxy(ProxyType::Sidecar, "server"));
+    let inbound = set.listener("virtualInbound").expect("the listener");
+    let sockets: Vec<_> = inbound.filter_chains.iter().filter_map(|chain| chain.transport_socket.as_ref()).collect();
+    assert!(!sockets.is_empty());
+    for socket in sockets {
+        let Some(xds::types::core::transport_socket::ConfigType::TypedConfig(any)) = &socket.config_type else {
+            panic!("no configuration")
+        };
+        let context: xds::types::tls::DownstreamTlsContext = xds::any::unpack(any).expect("a TLS context");
+        let validation = context.common_tls_context.and_then(|common| common.validation_context_type);
+        let Some(ValidationContextType::CombinedValidationContext(validation)) = validation else {
+            panic!("no validation")
+        };
+        let names = validation.default_validation_context.expect("names").match_typed_subject_alt_names;
+        let names: Vec<_> =
+            names.into_iter().filter_map(|name| name.matcher.and_then(|matcher| matcher.match_pattern)).collect();
+        let prefix =
+            |domain: &str| xds::types::matcher::string_matcher::MatchPattern::Prefix(format!("spiffe://{domain}/"));
+        assert_eq!(names, [prefix("new.example"), prefix("old.example")]);
+    }
+}
