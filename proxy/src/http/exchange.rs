@@ -216,7 +216,9 @@ fn peer_metadata(
                 Some((same, number)) if same == header => *number,
                 _ => {
                     let number = connection.worker.recorder.peer_by_header(header.as_bytes(), leaf);
-                    *last = Some((header.clone(), number));
+                    // A copy: the header as it came holds on to the connection's whole read buffer.
+                    let copy = HeaderValue::from_bytes(header.as_bytes()).unwrap_or_else(|_| header.clone());
+                    *last = Some((copy, number));
                     number
                 }
             };
