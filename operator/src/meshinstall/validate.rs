@@ -283,7 +283,7 @@ fn check_mesh_config(config: &Map<String, Value>) -> Result<(), Invalid> {
     for (field, port) in
         [("proxyListenPort", names::ports::OUTBOUND), ("proxyInboundListenPort", names::ports::INBOUND)]
     {
-        if let Some(other) = config.get(field).filter(|value| **value != Value::from(port)) {
+        if let Some(other) = config.get(field).filter(|value| value.as_u64() != Some(port.into())) {
             return wrong(field, format!("{other} is not supported; pods' traffic is redirected to {port}"));
         }
     }
