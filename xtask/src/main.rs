@@ -2,11 +2,12 @@
 //!
 //! * [`demo`]: the main job on a real Kubernetes, step by step
 //! * [`test`](mod@test): everything that is checked, in tiers; [`vectors`]: the test vectors alone
-//! * [`images`], [`crds`]: what gets built and generated
+//! * [`images`], [`crds`]: what gets built and generated; [`bench`]: what is measured beside the peers
 //! * [`structure`]: who may import whom, enforced by a test
 //! * [`show`]: how all of them tell what they are doing; [`program`]: how they run other programs; [`tally`]: what a test
 //!   runner's output says
 
+mod bench;
 mod crds;
 mod demo;
 mod images;
@@ -44,6 +45,8 @@ enum Verb {
     Vectors(vectors::Arguments),
     /// Build the container images into the cache and list them
     Images,
+    /// Measure the mesh beside Envoy and HAProxy; see docs/performance.md
+    Bench(bench::Arguments),
     /// Remove every box of this machine (of `$FORESTAY_STATE`), whatever state it is in
     #[command(hide = true)]
     CleanUp,
@@ -74,6 +77,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Verb::Test(arguments) => test::run(arguments, &workspace, &show),
         Verb::Vectors(arguments) => vectors::run(arguments, &workspace),
         Verb::Images => images::run(&workspace, &show),
+        Verb::Bench(arguments) => bench::run(arguments, &workspace, &show),
         Verb::CleanUp => clean_up(),
         Verb::Crds(arguments) => crds::run(arguments, &workspace),
     }
