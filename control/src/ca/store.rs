@@ -60,9 +60,24 @@ pub(crate) struct Store {
     namespace: String,
     mesh: watch::Receiver<Arc<Mesh>>,
     current: watch::Sender<Option<Arc<Authority>>>,
-    /// What is in use, so that a Secret that somebody deleted comes back with the root that the mesh trusts.
-    material: Option<Material>,
+    in_use: Option<InUse>,
     leader: watch::Receiver<bool>,
+}
+
+/// What is in use, so that a Secret that somebody deleted comes back with the root that the mesh trusts.
+struct InUse {
+    material: Material,
+    /// The Secret that it was read from.
+    secret: &'static str,
+}
+
+impl InUse {
+    /// The material, if it is a self-signed root of ours: only that may be written. A key that the user brought is his to
+    /// keep and to take away again, and so is an intermediate.
+    fn own_root(&self) -> Option<&Material> {
+        let signs_itself = self.material.ca_cert.trim() == self.material.root_cert.trim();
+        (self.secret == CA_SECRET && signs_itself).then_some(&self.material)
+    }
 }
 
 /// What the watch has seen of the two Secrets.
@@ -87,7 +102,7 @@ impl Store {
             namespace: namespace.to_owned(),
             mesh,
             current,
-            material: None,
+            in_use: None,
             leader,
         }
     }
@@ -148,7 +163,8 @@ impl Store {
             (None, None) => return self.create().await,
         };
         let material = material(secret);
-        if self.material.as_ref() == Some(&material) {
+        if let Some(in_use) = self.in_use.as_mut().filter(|in_use| in_use.material == material) {
+            in_use.secret = name;
             return true;
         }
         match Authority::load(&material, SystemTime::now()) {
@@ -156,7 +172,7 @@ impl Store {
             Err(error) => tracing::error!(
                 "Secret {}/{name}: {error}. {}",
                 self.namespace,
-                if self.material.is_some() {
+                if self.in_use.is_some() {
                     "The last good authority stays in use."
                 } else {
                     "No certificate can be issued until it is put right; it is never overwritten."
@@ -166,15 +182,16 @@ impl Store {
         true
     }
 
-    fn put(&mut self, material: Material, authority: Authority, name: &str) {
-        tracing::info!("the certificate authority in Secret {}/{name} is in use", self.namespace);
-        self.material = Some(material);
+    fn put(&mut self, material: Material, authority: Authority, secret: &'static str) {
+        tracing::info!("the certificate authority in Secret {}/{secret} is in use", self.namespace);
+        self.in_use = Some(InUse { material, secret });
         self.current.send_replace(Some(Arc::new(authority)));
     }
 
     async fn create(&self) -> bool {
         let now = SystemTime::now();
-        let material = match &self.material {
+        let kept = self.in_use.as_ref().and_then(InUse::own_root);
+        let material = match kept {
             Some(material) => Ok(material.clone()),
             None => Material::self_signed(&self.trust_domain(), now),
         };
@@ -187,7 +204,23 @@ impl Store {
         };
         match self.secrets.create(&PostParams::default(), &secret(&material)).await {
             Ok(_) => {
-                tracing::info!("Secret {}/{CA_SECRET} made: a self-signed root for the mesh", self.namespace);
+                match (&self.in_use, kept) {
+                    (Some(before), None) => tracing::warn!(
+                        "Secret {}/{} is gone: a new self-signed root was made in Secret {CA_SECRET}, and the mesh's trust \
+                         changes. To keep the old one, put the Secret back",
+                        self.namespace,
+                        before.secret,
+                    ),
+                    (Some(_), Some(_)) => {
+                        tracing::info!(
+                            "Secret {}/{CA_SECRET} was gone: made again, with the same root",
+                            self.namespace
+                        );
+                    }
+                    (None, _) => {
+                        tracing::info!("Secret {}/{CA_SECRET} made: a self-signed root for the mesh", self.namespace);
+                    }
+                }
                 true // the watch brings it back
             }
             // Another replica was faster: the watch brings what it made.
@@ -207,11 +240,8 @@ impl Store {
             Some(authority) => rotation::root_is_due(authority.validity(), now),
             None => false,
         };
-        let Some(material) = self.material.as_ref().filter(|_| due) else { return };
-        // Only a root that signs itself is ours to renew; whoever took over an intermediate renews it himself.
-        if material.ca_cert.trim() != material.root_cert.trim() {
-            return;
-        }
+        // Whoever brought an authority, or took over an intermediate, renews it himself.
+        let Some(material) = self.in_use.as_ref().filter(|_| due).and_then(InUse::own_root) else { return };
         let renewed = match material.renewed(&self.trust_domain(), now) {
             Ok(renewed) => renewed,
             Err(error) => {

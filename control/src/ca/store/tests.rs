@@ -132,6 +132,46 @@ async fn what_the_user_brought_wins_and_nonsense_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_the_user_brought_is_never_written_into_our_secret() {
+    let api = ApiServer::new();
+    let brought = Material::self_signed("example.org", SystemTime::now()).unwrap();
+    api.put("secrets", document(PLUGGED_CA_SECRET, &brought));
+    let mut replica = Replica::start(&api);
+    assert_eq!(replica.root().await, brought.root_cert);
+    assert!(stored(&api, CA_SECRET).is_none(), "nothing is made while the user's is there");
+
+    api.delete("v1", "secrets", "istio-system", PLUGGED_CA_SECRET);
+    replica.current.changed().await.unwrap();
+    let root = replica.root().await;
+    assert_ne!(root, brought.root_cert);
+    let made: Secret = serde_json::from_value(stored(&api, CA_SECRET).unwrap()).unwrap();
+    assert_ne!(material(&made).ca_key, brought.ca_key);
+    assert_eq!(material(&made).root_cert, root);
+
+    // What was made is ours, and comes back as such.
+    let before = stored(&api, CA_SECRET).unwrap()["metadata"]["resourceVersion"].clone();
+    api.delete("v1", "secrets", "istio-system", CA_SECRET);
+    api.until(|api| stored(api, CA_SECRET).filter(|secret| secret["metadata"]["resourceVersion"] != before)).await;
+    assert_eq!(Replica::start(&api).root().await, root);
+}
+
+#[test]
+fn only_a_self_signed_root_of_ours_is_written() {
+    let root = Material::self_signed("cluster.local", UNIX_EPOCH + Duration::from_hours(1)).unwrap();
+    let other = Material::self_signed("example.org", UNIX_EPOCH + Duration::from_hours(1)).unwrap();
+    let intermediate = Material { root_cert: other.root_cert, ..root.clone() };
+    for (what, material, secret, writes) in [
+        ("a root of ours", &root, CA_SECRET, true),
+        ("a root that the user brought", &root, PLUGGED_CA_SECRET, false),
+        ("an intermediate in our Secret", &intermediate, CA_SECRET, false),
+        ("an intermediate that the user brought", &intermediate, PLUGGED_CA_SECRET, false),
+    ] {
+        let in_use = InUse { material: material.clone(), secret };
+        assert_eq!(in_use.own_root().is_some(), writes, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_secret_that_cannot_be_used_is_never_overwritten() {
     let api = ApiServer::new();
     let good = Material::self_signed("cluster.local", SystemTime::now()).unwrap();
