@@ -2,7 +2,7 @@
 //!
 //! * [`demo`]: the main job on a real Kubernetes, step by step
 //! * [`test`](mod@test): everything that is checked, in tiers; [`vectors`]: the test vectors alone
-//! * [`images`], [`crds`]: what gets built and generated; [`bench`]: what is measured beside the peers
+//! * [`images`], [`crds`], [`shapes`]: what gets built and generated; [`bench`]: what is measured beside the peers
 //! * [`structure`]: who may import whom, enforced by a test
 //! * [`show`]: how all of them tell what they are doing; [`program`]: how they run other programs; [`tally`]: what a test
 //!   runner's output says
@@ -12,6 +12,7 @@ mod crds;
 mod demo;
 mod images;
 mod program;
+mod shapes;
 mod show;
 #[cfg(test)]
 mod structure;
@@ -52,6 +53,8 @@ enum Verb {
     CleanUp,
     /// Write the YAML that is generated from types and code (config/crd, the operator); or check it
     Crds(crds::Arguments),
+    /// Write the table of Envoy's messages that the proxy's /config_dump is written by; or check it
+    Shapes(shapes::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +83,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Verb::Bench(arguments) => bench::run(arguments, &workspace, &show),
         Verb::CleanUp => clean_up(),
         Verb::Crds(arguments) => crds::run(arguments, &workspace),
+        Verb::Shapes(arguments) => shapes::run(arguments, &workspace),
     }
 }
 

@@ -16,7 +16,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
-    crds, program,
+    crds, program, shapes,
     show::Show,
     tally::{self, Tally},
     workspace::Workspace,
@@ -48,7 +48,7 @@ pub(crate) enum Tier {
     Unit,
     /// Documentation builds without warnings
     Doc,
-    /// The committed CRDs are what the types say
+    /// The committed CRDs and whatever else is generated are what the types say
     Crds,
     /// The scenarios on a real Kubernetes
     Cluster,
@@ -139,7 +139,8 @@ impl Tier {
                 check(command, context)
             }
             Tier::Crds => {
-                let failures = crds::problems(context.workspace)?;
+                let mut failures = crds::problems(context.workspace)?;
+                failures.extend(shapes::problems(context.workspace)?);
                 std::fs::write(context.log, failures.join("\n"))?;
                 Ok(Outcome { tally: Tally::check(failures.is_empty()), failures })
             }

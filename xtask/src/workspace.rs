@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 /// The Rust target that `.cargo/config.toml` names.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Where things are.
 #[derive(Clone, Debug)]
