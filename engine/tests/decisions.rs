@@ -30,7 +30,7 @@ use forestay_engine::{
             VirtualHost, WeightedCluster,
         },
         text::{Pattern, TextMatch},
-        tls::UpstreamTransport,
+        tls::{NameKind, NameMatch, UpstreamTransport},
     },
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -268,6 +268,51 @@ fn texts_match_as_envoy_does() {
         (regex("a.b"), "a\nb", false),
     ] {
         assert_eq!(matcher.matches(text.as_bytes()), expected, "{matcher:?} {text:?}");
+    }
+}
+
+#[test]
+fn names_of_certificates_match_by_their_kind() {
+    let exact =
+        |kind, value: &str| NameMatch { kind, text: TextMatch::Exact { value: value.into(), ignore_case: false } };
+    let (dns, uri, address) = (Some(NameKind::Dns), Some(NameKind::Uri), Some(NameKind::Address));
+    for (name, matcher, own, expected) in [
+        ("the name itself", exact(dns, "foo.example.com"), "foo.example.com", true),
+        ("whatever its case", exact(dns, "foo.example.com"), "Foo.Example.COM", true),
+        ("another name", exact(dns, "foo.example.com"), "bar.example.com", false),
+        ("a wildcard", exact(dns, "foo.example.com"), "*.example.com", true),
+        ("a wildcard of another domain", exact(dns, "foo.example.com"), "*.example.org", false),
+        ("a wildcard is one label", exact(dns, "foo.bar.example.com"), "*.example.com", false),
+        ("and not none", exact(dns, "example.com"), "*.example.com", false),
+        ("nor an empty one", exact(dns, ".example.com"), "*.example.com", false),
+        ("only the left-most label", exact(dns, "foo.bar.example.com"), "*.*.example.com", false),
+        ("not within the name", exact(dns, "foo.bar.example.com"), "foo.*.example.com", false),
+        ("a wildcard for everything", exact(dns, "example.com"), "*", false),
+        ("an expected wildcard is a text", exact(dns, "*.example.com"), "foo.example.com", false),
+        ("of no kind", exact(None, "foo.example.com"), "*.example.com", true),
+        ("of another kind", exact(uri, "foo.example.com"), "foo.example.com", false),
+        (
+            "not exact",
+            NameMatch { kind: dns, text: TextMatch::Prefix { value: "foo.".into(), ignore_case: false } },
+            "*.example.com",
+            false,
+        ),
+    ] {
+        assert_eq!(matcher.matches_dns(own), expected, "{name}");
+    }
+    for (matcher, expected) in
+        [(exact(uri, "spiffe://t/a"), true), (exact(None, "spiffe://t/a"), true), (exact(dns, "spiffe://t/a"), false)]
+    {
+        assert_eq!(matcher.matches_uri("spiffe://t/a"), expected, "{matcher:?}");
+    }
+    for (matcher, own, expected) in [
+        (exact(address, "10.0.0.1"), "10.0.0.1", true),
+        (exact(address, "10.0.0.1"), "10.0.0.2", false),
+        (exact(address, "fd00::1"), "fd00:0::0:1", true),
+        (exact(None, "10.0.0.1"), "10.0.0.1", true),
+        (exact(dns, "10.0.0.1"), "10.0.0.1", false),
+    ] {
+        assert_eq!(matcher.matches_address(own.parse().expect("an address")), expected, "{matcher:?} {own}");
     }
 }
 

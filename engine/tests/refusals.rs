@@ -13,7 +13,12 @@ use forestay_engine::Store;
 use xds::{
     any::pack,
     type_url,
-    types::{self, cluster, core, discovery::Resource, google, http_connection_manager as hcm, listener, route, tls},
+    types::{
+        self, cluster, core,
+        discovery::Resource,
+        google, http_connection_manager as hcm, listener, route,
+        tls::{self, subject_alt_name_matcher::SanType},
+    },
 };
 
 fn refused(kind: &str, resource: Resource) -> String {
@@ -328,6 +333,41 @@ fn clusters_and_endpoints() {
             }),
             "Cluster \"c\": transport_socket.typed_config.common_tls_context.validation_context.verify_certificate_hash: \
              not supported by this proxy",
+        ),
+        (
+            of_cluster(|c| {
+                let name = |san_type: SanType, text: &str| tls::SubjectAltNameMatcher {
+                    san_type: san_type.into(),
+                    matcher: Some(types::matcher::StringMatcher {
+                        match_pattern: Some(types::matcher::string_matcher::MatchPattern::Exact(text.to_owned())),
+                        ..Default::default()
+                    }),
+                    ..Default::default()
+                };
+                c.transport_socket_matches.clear();
+                c.transport_socket = Some(socket(
+                    "tls",
+                    &tls::UpstreamTlsContext {
+                        common_tls_context: Some(tls::CommonTlsContext {
+                            validation_context_type: Some(
+                                tls::common_tls_context::ValidationContextType::ValidationContext(
+                                    tls::CertificateValidationContext {
+                                        match_typed_subject_alt_names: vec![
+                                            name(SanType::IpAddress, "10.0.0.1"),
+                                            name(SanType::IpAddress, "nowhere"),
+                                        ],
+                                        ..Default::default()
+                                    },
+                                ),
+                            ),
+                            ..Default::default()
+                        }),
+                        ..Default::default()
+                    },
+                ));
+            }),
+            "Cluster \"c\": transport_socket.typed_config.common_tls_context.validation_context.\
+             match_typed_subject_alt_names[1].matcher.exact: \"nowhere\" is no IP address",
         ),
     ] {
         assert_eq!(text, expected);

@@ -92,7 +92,7 @@ fn a_cluster_means_auto_mtls_with_the_services_name() {
     assert_eq!(cluster.service.as_ref().map(|service| service.name.as_str()), Some("reviews"));
     let ClusterTransport::ByTlsMode { istio, .. } = &cluster.transport else { panic!("{:?}", cluster.transport) };
     assert_eq!(istio.sni.as_deref(), Some("outbound_.9080_.v2_.reviews.default.svc.cluster.local"));
-    assert!(cluster.server_names()[0].matches(b"spiffe://cluster.local/ns/default/sa/bookinfo-reviews"));
+    assert!(cluster.server_names()[0].matches_uri("spiffe://cluster.local/ns/default/sa/bookinfo-reviews"));
 }
 
 #[test]

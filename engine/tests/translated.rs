@@ -77,6 +77,35 @@ fn nothing_that_is_translated_is_refused() {
 }
 
 #[test]
+fn addresses_among_the_names_of_a_server_are_taken_as_addresses() {
+    let cluster = Cluster::new(
+        "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside}
+spec:
+  hosts: [outside.example]
+  ports: [{number: 443, name: tcp, protocol: TCP}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: outside}
+spec:
+  host: outside.example
+  trafficPolicy: {tls: {mode: SIMPLE, subjectAltNames: [10.0.0.1, 'fd00:0::1', server.example]}}
+",
+    );
+    let snapshot = compiled(&cluster, &proxy(ProxyType::Sidecar, "default"), "outside");
+    let outside = snapshot.cluster("outbound|443||outside.example").expect("the cluster");
+    let is_one = |address: &str| {
+        let address = address.parse().expect("an address");
+        outside.server_names().iter().any(|name| name.matches_address(address))
+    };
+    assert_eq!(["10.0.0.1", "fd00::1", "10.0.0.2"].map(is_one), [true, true, false]);
+}
+
+#[test]
 fn every_bookinfo_sample_is_taken() {
     let Some(samples) = material("FORESTAY_SAMPLES", "samples") else { return };
     let folder = std::fs::read_dir(samples.join("bookinfo/networking")).expect("the samples");

@@ -154,21 +154,9 @@ fn settings(
                 "tls.caCrl",
                 "is not applied by the mesh's proxies yet, and they refuse the cluster rather than ignore it",
             ),
-            (
-                tls.mode != ClientTlsMode::Disable && has_address(&tls.subject_alt_names),
-                "tls.subjectAltNames",
-                BY_ADDRESS,
-            ),
         ]);
     }
     rows
-}
-
-const BY_ADDRESS: &str = "an address cannot be verified by the mesh's proxies yet, and they refuse the clusters rather than ignore it: \
-     give a DNS name or a URI";
-
-fn has_address(names: &[String]) -> bool {
-    names.iter().any(|name| name.parse::<std::net::IpAddr>().is_ok())
 }
 
 /// Whether TLS is spoken by other certificates than the mesh's.
@@ -199,7 +187,6 @@ pub(crate) fn service_entry(entry: &ServiceEntry) -> Vec<Problem> {
              port only; list the addresses one by one",
         );
     }
-    report(has_address(&spec.subject_alt_names), "subjectAltNames".to_owned(), BY_ADDRESS);
     for (index, endpoint) in spec.endpoints.iter().enumerate() {
         for (is_set, field, message) in of_endpoint(endpoint) {
             report(is_set, format!("endpoints[{index}].{field}"), message);

@@ -8,7 +8,9 @@ use xds::{
 use super::{At, Checked, Invalid, absent, each, part};
 use crate::ir::{
     text::TextMatch,
-    tls::{Certificate, DownstreamTls, Roots, TlsVersion, UpstreamTls, UpstreamTransport, Validation},
+    tls::{
+        Certificate, DownstreamTls, NameKind, NameMatch, Roots, TlsVersion, UpstreamTls, UpstreamTransport, Validation,
+    },
 };
 
 /// The name of the proxy's own certificate.
@@ -225,19 +227,30 @@ fn inline(context: &tls::CertificateValidationContext) -> Checked<Option<Validat
     Ok(Some(Validation { roots, subject_alt_names }))
 }
 
-fn names(context: &tls::CertificateValidationContext) -> Checked<Box<[TextMatch]>> {
+fn names(context: &tls::CertificateValidationContext) -> Checked<Box<[NameMatch]>> {
     use tls::subject_alt_name_matcher::SanType;
     let mut names = each("match_typed_subject_alt_names", &context.match_typed_subject_alt_names, |name| {
-        // A URI never equals a DNS name, so the two kinds need no telling apart; the others are not looked at.
-        match SanType::try_from(name.san_type) {
-            Ok(SanType::Uri | SanType::Dns) => {}
+        let kind = match SanType::try_from(name.san_type) {
+            Ok(SanType::Uri) => NameKind::Uri,
+            Ok(SanType::Dns) => NameKind::Dns,
+            Ok(SanType::IpAddress) => NameKind::Address,
             _ => return Err(Invalid::unsupported("san_type")),
-        }
-        name.matcher
-            .as_ref()
-            .ok_or_else(|| Invalid::missing("matcher"))
-            .and_then(|matcher| part::text(matcher).at("matcher"))
+        };
+        let matcher = name.matcher.as_ref().ok_or_else(|| Invalid::missing("matcher"))?;
+        let text = part::text(matcher).at("matcher")?;
+        let text = if kind == NameKind::Address { address(text).at("matcher")? } else { text };
+        Ok(NameMatch { kind: Some(kind), text })
     })?;
-    names.extend(each("match_subject_alt_names", &context.match_subject_alt_names, part::text)?);
+    names.extend(each("match_subject_alt_names", &context.match_subject_alt_names, |matcher| {
+        Ok(NameMatch { kind: None, text: part::text(matcher)? })
+    })?);
     Ok(names.into())
+}
+
+/// An exact address, as it is compared: `::0:1` is `::1`.
+fn address(text: TextMatch) -> Checked<TextMatch> {
+    let TextMatch::Exact { value, .. } = text else { return Ok(text) };
+    let address: std::net::IpAddr =
+        value.parse().map_err(|_| Invalid::new(format!("{value:?} is no IP address"))).at("exact")?;
+    Ok(TextMatch::Exact { value: address.to_string().into(), ignore_case: false })
 }

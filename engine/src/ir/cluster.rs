@@ -7,8 +7,7 @@ use xds::service::ServiceName;
 use super::{
     Provenance,
     endpoint::EndpointSet,
-    text::TextMatch,
-    tls::{UpstreamTls, UpstreamTransport},
+    tls::{NameMatch, UpstreamTls, UpstreamTransport},
 };
 
 /// A named set of endpoints and how to speak to them.
@@ -256,7 +255,7 @@ impl Cluster {
     }
 
     /// The names that a server must have one of, whichever endpoint is chosen.
-    pub fn server_names(&self) -> &[TextMatch] {
+    pub fn server_names(&self) -> &[NameMatch] {
         let tls = match &self.transport {
             ClusterTransport::Uniform(UpstreamTransport::Tls(tls)) | ClusterTransport::ByTlsMode { istio: tls, .. } => {
                 tls

@@ -235,6 +235,7 @@ mod tests {
             spiffe: None,
             uris: vec!["spiffe://t/ns/a/sa/client".into()],
             dns: vec![],
+            addresses: vec![],
             subject: String::new(),
             fingerprint: "ab".into(),
             serial: String::new(),

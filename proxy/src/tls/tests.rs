@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::ir::text::TextMatch;
-use engine::ir::tls::{Certificate, DownstreamTls, Roots, UpstreamTls, Validation};
+use engine::ir::tls::{Certificate, DownstreamTls, NameKind, NameMatch, Roots, UpstreamTls, Validation};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::ClientConfig;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -11,7 +11,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use super::client::{self, Inside};
 use super::identity::Identity;
 use super::server::{self, ServerConfigs};
-use super::verify::AnyChain;
+use super::verify::{AnyChain, Expected, check_peer};
 use crate::net::{Io, Stream};
 
 /// A client without a certificate that trusts anyone.
@@ -52,8 +52,8 @@ impl Authority {
     }
 }
 
-pub(crate) fn exact(name: &str) -> TextMatch {
-    TextMatch::Exact { value: name.into(), ignore_case: false }
+fn exact(kind: NameKind, name: &str) -> NameMatch {
+    NameMatch { kind: Some(kind), text: TextMatch::Exact { value: name.into(), ignore_case: false } }
 }
 
 /// TLS of the mesh, as a sidecar terminates it.
@@ -75,10 +75,36 @@ pub(crate) fn mesh_client(expected: &str) -> UpstreamTls {
         auto_sni: false,
         auto_san_validation: false,
         certificate: Some(Certificate::Workload),
-        validation: Some(Validation { roots: Roots::Mesh, subject_alt_names: [exact(expected)].into() }),
+        validation: Some(Validation { roots: Roots::Mesh, subject_alt_names: [exact(NameKind::Uri, expected)].into() }),
         alpn: ["istio-peer-exchange", "istio"].map(Into::into).into(),
         min_version: None,
         max_version: None,
+    }
+}
+
+#[test]
+fn a_servers_names_are_judged_by_their_kind() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.subject_alt_names = vec![
+        SanType::DnsName("*.example.com".try_into().unwrap()),
+        SanType::IpAddress("10.0.0.1".parse().unwrap()),
+        SanType::IpAddress("fd00::1".parse().unwrap()),
+    ];
+    let certificate = params.self_signed(&key).unwrap();
+    let now = std::time::SystemTime::now();
+    for (kind, name, fits) in [
+        (NameKind::Address, "10.0.0.1", true),
+        (NameKind::Address, "fd00::1", true),
+        (NameKind::Address, "10.0.0.2", false),
+        (NameKind::Dns, "10.0.0.1", false),
+        (NameKind::Dns, "foo.example.com", true),
+        (NameKind::Dns, "foo.bar.example.com", false),
+        (NameKind::Dns, "example.com", false),
+    ] {
+        let names = [exact(kind, name)];
+        let judged = check_peer(certificate.der(), Expected { names: &names, ..Expected::default() }, now);
+        assert_eq!(judged.is_ok(), fits, "{kind:?} {name}: {judged:?}");
     }
 }
 

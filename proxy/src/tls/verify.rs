@@ -3,10 +3,11 @@
 //! Chains are verified during a full handshake; a resumed one skips that. So what depends on the present (names, trust domain,
 //! expiry) is judged by [`check_peer`] after every handshake, full or resumed, before a byte is sent.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::ir::text::TextMatch;
+use engine::ir::tls::NameMatch;
 use names::identity::SpiffeId;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -27,6 +28,8 @@ pub struct Leaf {
     pub uris: Vec<String>,
     /// DNS names among its names.
     pub dns: Vec<String>,
+    /// IP addresses among its names.
+    pub addresses: Vec<IpAddr>,
     /// Its subject, as RFC 2253 writes it.
     pub subject: String,
     /// SHA-256 of the certificate, in hexadecimal.
@@ -46,11 +49,12 @@ impl Leaf {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|error| format!("not a certificate: {error}"))?;
         let names =
             certificate.subject_alternative_name().map_err(|error| format!("subject alternative name: {error}"))?;
-        let (mut uris, mut dns) = (Vec::new(), Vec::new());
+        let (mut uris, mut dns, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         for name in names.iter().flat_map(|extension| &extension.value.general_names) {
             match name {
                 GeneralName::URI(uri) => uris.push((*uri).to_owned()),
                 GeneralName::DNSName(name) => dns.push((*name).to_owned()),
+                GeneralName::IPAddress(octets) => addresses.extend(address(octets)),
                 _ => {}
             }
         }
@@ -62,6 +66,7 @@ impl Leaf {
             spiffe,
             uris,
             dns,
+            addresses,
             subject: parts.join(","),
             fingerprint: hex(&sha2::Sha256::digest(der)),
             serial: hex(certificate.raw_serial()),
@@ -69,6 +74,12 @@ impl Leaf {
             not_after: certificate.validity().not_after.timestamp(),
         })
     }
+}
+
+/// Four octets or sixteen (RFC 5280, section 4.2.1.6); others are no address.
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -92,7 +103,7 @@ fn rdn(rdn: &x509_parser::x509::RelativeDistinguishedName<'_>) -> String {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expected<'a> {
     /// It has one of these names; any will do if empty.
-    pub names: &'a [TextMatch],
+    pub names: &'a [NameMatch],
     /// It is for this server name.
     pub server_name: Option<&'a str>,
     /// It must be a workload of the mesh.
@@ -114,8 +125,12 @@ pub fn check_peer(certificate: &CertificateDer<'_>, expected: Expected<'_>, now:
         return Err(format!("{} is no workload of the mesh: its certificate has no SPIFFE identity", name(&leaf)));
     }
     if !expected.names.is_empty() {
-        let mut own = leaf.uris.iter().chain(&leaf.dns);
-        if !own.any(|own| expected.names.iter().any(|name| name.matches(own.as_bytes()))) {
+        let is_one = |name: &NameMatch| {
+            leaf.uris.iter().any(|uri| name.matches_uri(uri))
+                || leaf.dns.iter().any(|own| name.matches_dns(own))
+                || leaf.addresses.iter().any(|address| name.matches_address(*address))
+        };
+        if !expected.names.iter().any(is_one) {
             return Err(format!("{} is not who is expected there", name(&leaf)));
         }
     }
