@@ -41,10 +41,16 @@ impl Authority {
 
     /// An identity signed by this authority.
     pub(crate) fn identity(&self, generation: u64, spiffe: &str) -> Arc<Identity> {
+        self.identity_with(generation, spiffe, None)
+    }
+
+    /// One that has a DNS name beside.
+    fn identity_with(&self, generation: u64, spiffe: &str, dns: Option<&str>) -> Arc<Identity> {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.subject_alt_names = vec![SanType::URI(spiffe.try_into().unwrap())];
+        params.subject_alt_names.extend(dns.map(|name| SanType::DnsName(name.try_into().unwrap())));
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let chain = vec![certificate.der().clone()];
@@ -105,6 +111,43 @@ fn a_servers_names_are_judged_by_their_kind() {
         let names = [exact(kind, name)];
         let judged = check_peer(certificate.der(), Expected { names: &names, ..Expected::default() }, now);
         assert_eq!(judged.is_ok(), fits, "{kind:?} {name}: {judged:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_outside_is_the_one_of_the_name_that_is_sent() {
+    let authority = Authority::new();
+    let server = authority.identity_with(1, SERVER, Some("*.example.com"));
+    let configs = ServerConfigs::new(1);
+    let terminate = DownstreamTls { validation: None, require_client_certificate: false, ..(*mesh_server()).clone() };
+    let terminate = Arc::new(terminate);
+    let validation = Validation { roots: Roots::Inline(authority.pem().into()), subject_alt_names: Box::default() };
+    let fixed = |sni: &str, auto_san_validation| UpstreamTls {
+        sni: Some(sni.into()),
+        auto_san_validation,
+        certificate: None,
+        validation: Some(validation.clone()),
+        alpn: Box::default(),
+        ..mesh_client(SERVER)
+    };
+    let by_host = UpstreamTls { sni: None, auto_sni: true, ..fixed("", true) };
+    let rows = [
+        ("its name", fixed("a.example.com", true), None, true),
+        ("the name of another", fixed("a.example.org", true), None, false),
+        ("the name of another, which nobody asked to verify", fixed("a.example.org", false), None, true),
+        ("the request's host", by_host.clone(), Some("a.example.com"), true),
+        ("another host", by_host, Some("a.example.org"), false),
+    ];
+    for (name, tls, host, fits) in rows {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let config = client::config(&tls, Inside::Tcp, false, None).unwrap();
+        let accepting = server::accept(Io::new(Stream::Memory(far)), &terminate, &configs, Some(&server), &[]);
+        let address = "10.0.0.1:443".parse().unwrap();
+        let connecting = client::connect(Io::new(Stream::Memory(near)), &tls, config, host, address);
+        let (_, connected) = tokio::join!(accepting, connecting);
+        let refused = connected.err();
+        assert_eq!(refused.is_none(), fits, "{name}: {refused:?}");
+        assert!(refused.is_none_or(|reason| reason.contains("is not for a.example.org")), "{name}");
     }
 }
 

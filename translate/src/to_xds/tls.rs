@@ -142,6 +142,8 @@ fn origination(settings: &ClientTlsSettings, peer: &Peer) -> core::TransportSock
     };
     let context = tls::UpstreamTlsContext {
         sni: settings.sni.clone(),
+        // Any root's word for any server would be worth nothing. Where the name follows the host, the HTTP options say so.
+        auto_sni_san_validation: verifies && expected.is_empty() && !settings.sni.is_empty(),
         common_tls_context: Some(tls::CommonTlsContext {
             tls_certificates: certificate.into_iter().collect(),
             alpn_protocols: if peer.http2 { vec!["h2".to_owned()] } else { Vec::new() },

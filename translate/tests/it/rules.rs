@@ -212,6 +212,56 @@ endpoints:
 }
 
 #[test]
+fn a_server_outside_is_the_one_of_the_name_that_is_sent() {
+    const OUTSIDE: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside}
+spec:
+  hosts: [outside.example]
+  ports: [{number: 443, name: http, protocol: HTTP}]
+  resolution: DNS
+";
+    let entry_with_names = format!("{OUTSIDE}  subjectAltNames: [spiffe://other/server]\n");
+    // Whether the certificate is judged by the name of the rule, and whether by the request's host.
+    let rows = [
+        ("nothing said", OUTSIDE, "mode: SIMPLE", (false, true)),
+        ("a server name", OUTSIDE, "mode: SIMPLE, sni: server.example", (true, false)),
+        (
+            "with a certificate of ours",
+            OUTSIDE,
+            "mode: MUTUAL, clientCertificate: /c, privateKey: /k, sni: server.example",
+            (true, false),
+        ),
+        ("other names", OUTSIDE, "mode: SIMPLE, sni: server.example, subjectAltNames: [a.example]", (false, false)),
+        ("names of the entry", &entry_with_names, "mode: SIMPLE, sni: server.example", (false, false)),
+        ("not verified", OUTSIDE, "mode: SIMPLE, sni: server.example, insecureSkipVerify: true", (false, false)),
+        ("of the mesh", OUTSIDE, "mode: ISTIO_MUTUAL, sni: server.example", (false, false)),
+    ];
+    for (name, entry, tls, expected) in rows {
+        let rule = format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: outside}}\n\
+             spec: {{host: outside.example, trafficPolicy: {{tls: {{{tls}}}}}}}\n"
+        );
+        let set = Cluster::new(&format!("{entry}{rule}")).translate(&proxy(ProxyType::Sidecar, "client"));
+        let cluster = set.cluster("outbound|443||outside.example").expect("the cluster");
+        let Some(xds::types::core::transport_socket::ConfigType::TypedConfig(any)) =
+            cluster.transport_socket.and_then(|socket| socket.config_type)
+        else {
+            panic!("no configuration")
+        };
+        let context: xds::types::tls::UpstreamTlsContext = xds::any::unpack(&any).expect("a TLS context");
+        let by_host = cluster.typed_extension_protocol_options.values().any(|options| {
+            xds::any::unpack::<xds::types::upstream_http::HttpProtocolOptions>(options)
+                .ok()
+                .and_then(|options| options.upstream_http_protocol_options)
+                .is_some_and(|options| options.auto_san_validation)
+        });
+        assert_eq!((context.auto_sni_san_validation, by_host), expected, "{name}");
+    }
+}
+
+#[test]
 fn only_workloads_of_the_meshs_trust_domains_are_let_in() {
     use xds::types::tls::common_tls_context::ValidationContextType;
     let mut mesh = Mesh::default();
