@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use crate::workspace::Workspace;
 
 /// In tests only, the engine plays calls against what translate makes.
-const IN_TESTS: [(&str, &str); 1] = [("engine", "translate")];
+const IN_TESTS: [(&str, &str); 2] = [("engine", "translate"), ("engine", "crds")];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
