@@ -118,7 +118,9 @@ async fn answer(
     };
     headers::strip_named(&mut parts.headers);
     let identity = worker.identity();
-    let own = identity.as_ref().map(|identity| identity.spiffe.to_string());
+    // Only said beside who the client is.
+    let told = identity.as_ref().filter(|_| connection.client.leaf.is_some());
+    let own = told.map(|identity| identity.spiffe.to_string());
     let client = forwarded::Client {
         address: connection.client.peer,
         tls: connection.client.tls,

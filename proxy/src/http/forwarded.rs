@@ -1,6 +1,7 @@
 //! The headers that say who asked: `x-forwarded-*`, `x-request-id`, `x-forwarded-client-cert`, as Envoy sets them.
 
-use std::fmt::Write;
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use engine::ir::listener::{ClientCertDetails, ForwardClientCert, HttpChain};
@@ -20,6 +21,11 @@ pub const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+
+/// The length of an IPv6 address with an IPv4 address in it and a zone is less.
+const LONGEST_ADDRESS: usize = 64;
+/// The length of a UUID's text.
+const UUID: usize = 36;
 
 /// Headers that only a trusted client may steer us by.
 const STEERING: [&str; 12] = [
@@ -64,7 +70,7 @@ pub fn set(
         let internal = trusted.is_internal();
         edge = !internal;
         if !chain.skip_xff_append {
-            append(headers, &FOR, &address.to_string());
+            append_address(headers, address);
         }
         // What a client says of its scheme counts only behind trusted proxies.
         if chain.xff_num_trusted_hops == 0 || !headers.contains_key(PROTO) {
@@ -129,19 +135,52 @@ impl Internal for IpAddr {
 
 fn append(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
     let earlier: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-    let text = if earlier.is_empty() { value.to_owned() } else { format!("{},{value}", earlier.join(",")) };
-    if let Ok(value) = HeaderValue::from_str(&text) {
+    let value = if earlier.is_empty() {
+        HeaderValue::from_str(value)
+    } else {
+        HeaderValue::from_str(&format!("{},{value}", earlier.join(",")))
+    };
+    if let Ok(value) = value {
         headers.insert(name, value);
+    }
+}
+
+/// Every request gets an address and an id: their text is made on the stack, so that the header's value is all that is
+/// allocated.
+fn append_address(headers: &mut HeaderMap, address: IpAddr) {
+    let mut buffer = [0; LONGEST_ADDRESS];
+    if let Some(text) = on_stack(&mut buffer, format_args!("{address}")) {
+        append(headers, &FOR, text);
     }
 }
 
 /// A random UUID, version 4. The 14th digit is what Envoy's tracing reads the sampling decision from: 4 is none.
 fn request_id(random: u128) -> HeaderValue {
     let bits = (random & !(0xf << 76) & !(0b11 << 62)) | (0x4 << 76) | (0b10 << 62);
-    let hex = format!("{bits:032x}");
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    let text = format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32));
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+    let [high, low] = [bits >> 64, bits & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or_default());
+    let mut buffer = [0; UUID];
+    on_stack(
+        &mut buffer,
+        format_args!(
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            high >> 32,
+            (high >> 16) & 0xffff,
+            high & 0xffff,
+            low >> 48,
+            low & 0xffff_ffff_ffff
+        ),
+    )
+    .and_then(|text| HeaderValue::from_str(text).ok())
+    .unwrap_or_else(|| HeaderValue::from_static("0"))
+}
+
+/// Writes a text into a buffer; `None` if it does not fit.
+fn on_stack<'a>(buffer: &'a mut [u8], text: fmt::Arguments<'_>) -> Option<&'a str> {
+    let room = buffer.len();
+    let mut rest = &mut *buffer;
+    rest.write_fmt(text).ok()?;
+    let length = room - rest.len();
+    str::from_utf8(buffer.get(..length)?).ok()
 }
 
 fn client_cert(headers: &mut HeaderMap, rule: ForwardClientCert, client: Client<'_>) {
