@@ -2,8 +2,8 @@
 //!
 //! * [`demo`]: the main job on a real Kubernetes, step by step
 //! * [`test`](mod@test): everything that is checked, in tiers; [`vectors`]: the test vectors alone
-//! * [`images`], [`crds`], [`shapes`]: what gets built and generated; [`bench`]: what is measured beside the peers
-//! * [`structure`]: who may import whom, enforced by a test
+//! * [`images`], [`crds`], [`shapes`]: what gets built and generated; [`mod@bench`]: what is measured beside the peers
+//! * `structure`: who may import whom, enforced by a test
 //! * [`show`]: how all of them tell what they are doing; [`program`]: how they run other programs; [`tally`]: what a test
 //!   runner's output says
 

@@ -1,7 +1,7 @@
 //! A real single-node Kubernetes in namespaces of its own: one process is PID 1 of the node and the parent of every
 //! part, so that killing it ends everything at once.
 //!
-//! * on the harness's side: [`start`] builds and starts a box, [`access`] uses one (kubectl, HTTP, clients), `control`
+//! * on the harness's side: `start` builds and starts a box, `access` uses one (kubectl, HTTP, clients), `control`
 //!   hurts its parts, [`destroy()`] removes one, alive or half-dead, `collect` keeps what a failure needs;
 //! * in the box: `init` supervises the parts, after `cage` has set up network and mounts; `load_balancer` and
 //!   `forwarder` live in it;

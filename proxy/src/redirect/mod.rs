@@ -1,13 +1,13 @@
 //! Redirection: makes the kernel hand a pod's TCP connections to the proxy.
 //!
 //! Runs once, as the init container, with Istio's `istio-iptables` arguments. What comes in: the arguments
-//! ([`options`]). What goes out: nftables rules, written to the kernel in one transaction.
+//! (`options`). What goes out: nftables rules, written to the kernel in one transaction.
 //!
-//! 1. [`options`]: arguments and environment into checked settings
-//! 2. [`plan`]: settings into tables, chains and rules; pure
-//! 3. [`rule`]: what a rule is, and its text as `nft` would print it
-//! 4. [`encode`]: a rule into the kernel's expressions; pure
-//! 5. [`netlink`]: the transaction
+//! 1. `options`: arguments and environment into checked settings
+//! 2. `plan`: settings into tables, chains and rules; pure
+//! 3. `rule`: what a rule is, and its text as `nft` would print it
+//! 4. `encode`: a rule into the kernel's expressions; pure
+//! 5. `netlink`: the transaction
 
 mod encode;
 mod netlink;
