@@ -74,6 +74,7 @@ async fn serve(
     let listener = TcpListener::from_std(listener)?;
     loop {
         let (tcp, _) = listener.accept().await?;
+        tcp.set_nodelay(true)?; // else an answer waits 40 ms for an acknowledgement
         let (acceptor, service) = (acceptor.clone(), service.clone());
         tokio::spawn(async move {
             // A proxy that hangs up says so itself.
