@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 use std::sync::Once;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -32,9 +33,18 @@ pub fn ensure(packages: &[&str], progress: &dyn Progress) -> Result<()> {
         // Lists that could not be fetched are no error yet: the old ones may do.
         LISTS.call_once(|| drop(apt_get(&["update"])));
         let install = [&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat();
-        apt_get(&install)
+        apt_get(&install).or_else(|error| {
+            // Mirrors and their names are away for a moment now and then; apt's own retries do not outlast it.
+            progress.note(&format!("{error:#}; once more in {} s", PAUSE.as_secs()));
+            std::thread::sleep(PAUSE);
+            drop(apt_get(&["update"]));
+            apt_get(&install)
+        })
     })
 }
+
+/// Between two attempts to install.
+const PAUSE: Duration = Duration::from_secs(20);
 
 fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
     let output = Command::new("dpkg-query")
@@ -60,7 +70,7 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
         sudo
     };
     let output = command
-        .args(["-q", "-o", "Dpkg::Use-Pty=0"])
+        .args(["-q", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3"])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())

@@ -116,7 +116,8 @@ fn archives() -> Result<Vec<PathBuf>> {
     let program = std::env::current_exe().context("the path of this program")?;
     let binaries = images::Binaries::in_folder(program.parent().context("the folder of this program")?);
     let cache = tools::Cache::open()?;
-    tools::ensure_packages(&["binutils"], &progress::PlainLines)?;
+    // Before any box is there, so that a mirror that is away is not taken for a fault of the mesh; all at once.
+    tools::ensure_packages(&["binutils", "tcpdump"], &progress::PlainLines)?;
     let mut archives = images::mesh(&binaries, &cache)?;
     archives.push(images::samples(&binaries, &cache)?);
     archives.push(images::httpbin(&tools::httpbin(&progress::PlainLines)?, &cache)?);

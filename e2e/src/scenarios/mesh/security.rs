@@ -11,11 +11,9 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use super::{SOON, STARTED, Visitor, pod, sample};
 use forestay_e2e::kube_box::KubeBox;
-use forestay_e2e::{progress, tools};
 
 /// A capture on the node while pages are served holds TLS and no HTTP.
 pub(crate) async fn on_the_wire(kube: &KubeBox) -> Result<()> {
-    tools::ensure_packages(&["tcpdump"], &progress::PlainLines)?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("between-sidecars.pcap");
     let mut capture = tokio::process::Command::new("nsenter")
