@@ -11,6 +11,7 @@
 
 mod annotations;
 pub mod decide;
+mod file;
 mod overrides;
 pub mod patch;
 mod probes;
@@ -28,8 +29,9 @@ use names::labels;
 use serde_json::{Map, Value, json};
 
 use self::decide::{Candidate, Decision};
+pub use self::file::{FileOutcome, inject_document};
 use self::render::{INIT, PROXY, Subject};
-use self::settings::Settings;
+use self::settings::{Config, Settings};
 use self::workload::Workload;
 
 /// A pod to inject.
@@ -66,6 +68,23 @@ pub enum InjectError {
     /// A template that we do not have.
     #[error("requested template \"{0}\" not found; have [{TEMPLATE}]")]
     Template(String),
+    /// An error, with the document of a file that it is in.
+    #[error("{0}: {1}")]
+    In(String, Box<InjectError>),
+}
+
+/// What a pod is injected for.
+#[derive(Clone, Debug)]
+pub(crate) enum Purpose<'a> {
+    /// It is about to be created.
+    Admission,
+    /// It is the template of a workload in a file.
+    File {
+        /// The policy in force there.
+        config: &'a Config,
+        /// The workload, where the document is no pod itself.
+        workload: Option<Workload>,
+    },
 }
 
 /// The one template there is: the sidecar.
@@ -75,6 +94,10 @@ const OURS: [&str; 3] = [PROXY, INIT, "istio-validation"];
 
 /// Injects a pod, if it is to be injected.
 pub fn inject(request: Request<'_>, settings: &Settings) -> Result<Outcome, InjectError> {
+    inject_as(request, settings, &Purpose::Admission)
+}
+
+fn inject_as(request: Request<'_>, settings: &Settings, purpose: &Purpose<'_>) -> Result<Outcome, InjectError> {
     let typed: Pod = crds::parse(request.pod.clone()).map_err(|error| InjectError::NotAPod(error.to_string()))?;
     let meta = &typed.metadata;
     let empty = BTreeMap::new();
@@ -83,7 +106,11 @@ pub fn inject(request: Request<'_>, settings: &Settings) -> Result<Outcome, Inje
     let host_network = typed.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
     let candidate =
         Candidate { namespace: request.namespace, labels: pod_labels, annotations: pod_annotations, host_network };
-    let decision = decide::decide(&settings.config, candidate);
+    let config = match purpose {
+        Purpose::Admission => &settings.config,
+        Purpose::File { config, .. } => config,
+    };
+    let decision = decide::decide(config, candidate);
     let mut warnings = decision.warnings.clone();
     if !decision.inject {
         return Ok(Outcome { pod: None, decision, warnings });
@@ -94,7 +121,7 @@ pub fn inject(request: Request<'_>, settings: &Settings) -> Result<Outcome, Inje
     }
     check_templates(pod_annotations, settings)?;
     warn(pod_annotations, &mut warnings);
-    let pod = build(request, settings, pod_labels, pod_annotations)?;
+    let pod = build(request, settings, pod_labels, pod_annotations, purpose)?;
     Ok(Outcome { pod: Some(pod), decision, warnings })
 }
 
@@ -138,6 +165,7 @@ fn build(
     settings: &Settings,
     pod_labels: &BTreeMap<String, String>,
     pod_annotations: &BTreeMap<String, String>,
+    purpose: &Purpose<'_>,
 ) -> Result<Value, InjectError> {
     let mut pod = request.pod.clone();
     let earlier = Earlier::take(&mut pod, pod_annotations)?;
@@ -158,7 +186,10 @@ fn build(
         Some(value) => annotations::boolean(value).map_err(annotated)?,
         None => settings.native_sidecars,
     };
-    let workload = Workload::of(&bare);
+    let workload = match purpose {
+        Purpose::File { workload: Some(workload), .. } => workload.clone(),
+        _ => Workload::of(&bare),
+    };
     let run_as_user = users.as_ref().and_then(|users| users.pointer("/securityContext/runAsUser")?.as_i64());
     let subject = Subject {
         settings,

@@ -84,6 +84,13 @@ pub struct Config {
     pub aliases: BTreeMap<String, Vec<String>>,
 }
 
+impl Config {
+    /// The same without what decides about a pod's labels, for files.
+    pub(crate) fn without_selectors(&self) -> Self {
+        Self { always_inject_selector: Vec::new(), never_inject_selector: Vec::new(), ..self.clone() }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

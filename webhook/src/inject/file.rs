@@ -1,0 +1,242 @@
+//! Workloads in files: the same injection over the pod template of a workload, for `forestay kube-inject`.
+//!
+//! In comes a document, out comes the document with its template injected, or unchanged and with the reason. As in
+//! Istio, a file is injected unless its template says no: neither the namespace's labels nor the policy count.
+
+use serde_json::{Map, Value};
+
+use super::decide::{Decision, Reason};
+use super::settings::{Config, Settings};
+use super::workload::Workload;
+use super::{InjectError, Outcome, Purpose, Request, inject_as};
+
+/// What became of a document.
+#[derive(Clone, Debug)]
+pub struct FileOutcome {
+    /// The document, injected or as it was.
+    pub document: Value,
+    /// What the user should know: why something was left out, what has no effect.
+    pub warnings: Vec<String>,
+    /// Whether anything in it was injected.
+    pub injected: bool,
+}
+
+/// Kinds with a pod in them: group, kind, and where the pod's template stands.
+const WORKLOADS: [(&str, &str, &str); 9] = [
+    ("", "Pod", ""),
+    ("", "ReplicationController", "/spec/template"),
+    ("apps", "DaemonSet", "/spec/template"),
+    ("apps", "Deployment", "/spec/template"),
+    ("apps", "ReplicaSet", "/spec/template"),
+    ("apps", "StatefulSet", "/spec/template"),
+    ("apps.openshift.io", "DeploymentConfig", "/spec/template"),
+    ("batch", "CronJob", "/spec/jobTemplate/spec/template"),
+    ("batch", "Job", "/spec/template"),
+];
+
+/// How deep lists may hold lists.
+const DEEPEST: usize = 8;
+
+/// Injects a document of a file: a workload, or a `List` of them. Other kinds come back as they are.
+pub fn inject_document(
+    document: &Value,
+    settings: &Settings,
+    default_namespace: &str,
+) -> Result<FileOutcome, InjectError> {
+    let mut outcome = FileOutcome { document: document.clone(), warnings: Vec::new(), injected: false };
+    let config = Config { policy: "enabled".to_owned(), ..settings.config.without_selectors() };
+    let file = File { settings, config, default_namespace };
+    file.walk(&mut outcome.document, &mut outcome.warnings, &mut outcome.injected, 0)?;
+    Ok(outcome)
+}
+
+struct File<'a> {
+    settings: &'a Settings,
+    config: Config,
+    default_namespace: &'a str,
+}
+
+impl File<'_> {
+    fn walk(
+        &self,
+        document: &mut Value,
+        warnings: &mut Vec<String>,
+        injected: &mut bool,
+        depth: usize,
+    ) -> Result<(), InjectError> {
+        let (group, kind) = group_and_kind(document);
+        if (group.as_str(), kind.as_str()) == ("", "List") {
+            let items = document.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten();
+            for item in items.filter(|_| depth < DEEPEST) {
+                self.walk(item, warnings, injected, depth + 1)?;
+            }
+            return Ok(());
+        }
+        let Some((_, _, pointer)) = WORKLOADS.iter().find(|(g, k, _)| *g == group && *k == kind) else { return Ok(()) };
+        let named = format!("{kind} \"{}\"", full_name(document, pointer));
+        let within = |error| InjectError::In(named.clone(), Box::new(error));
+        let outcome = self.workload(document, pointer).map_err(within)?;
+        let about = |warning: String| format!("{named}: {warning}");
+        if let Some(pod) = outcome.pod {
+            warnings.extend(outcome.warnings.into_iter().map(about));
+            if let Some(place) = document.pointer_mut(pointer) {
+                *place = pod;
+                *injected = true;
+            }
+        } else {
+            // A skipped document always says so, in Istio's words.
+            warnings.push(skipped(&named, &outcome.decision));
+            warnings.extend(outcome.warnings.into_iter().map(about));
+        }
+        Ok(())
+    }
+
+    fn workload(&self, document: &Value, pointer: &str) -> Result<Outcome, InjectError> {
+        let pod = document.pointer(pointer).ok_or_else(|| {
+            InjectError::NotAPod(format!("{} is missing", pointer.replace('/', ".").trim_matches('.')))
+        })?;
+        let text = |path: &str| document.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let of_pod = pod.pointer("/metadata/namespace").and_then(Value::as_str).filter(|text| !text.is_empty());
+        let namespace = of_pod.or(text("/metadata/namespace")).unwrap_or(self.default_namespace);
+        // The workload of a template is the document itself; a pod's is found by its owner.
+        let workload = (!pointer.is_empty()).then(|| Workload {
+            api_version: text("/apiVersion").unwrap_or_default().to_owned(),
+            kind: text("/kind").unwrap_or_default().to_owned(),
+            name: text("/metadata/name").or(text("/metadata/generateName")).unwrap_or_default().to_owned(),
+        });
+        let request = Request { pod, namespace, variables: &[] };
+        inject_as(request, self.settings, &Purpose::File { config: &self.config, workload })
+    }
+}
+
+fn group_and_kind(document: &Value) -> (String, String) {
+    let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
+    let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
+    (group.to_owned(), text("kind").to_owned())
+}
+
+fn full_name(document: &Value, pointer: &str) -> String {
+    let empty = Map::new();
+    let meta = document.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    let text = |name: &str| meta.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let of_pod = document.pointer(pointer).and_then(|pod| pod.pointer("/metadata/name")).and_then(Value::as_str);
+    let name = of_pod.filter(|name| !name.is_empty()).or(text("name")).or(text("generateName")).unwrap_or_default();
+    text("namespace").map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
+}
+
+fn skipped(named: &str, decision: &Decision) -> String {
+    match decision.reason {
+        Reason::HostNetwork => format!("===> Skipping injection because {named} has host networking enabled"),
+        Reason::Label | Reason::Annotation => {
+            format!("===> Skipping injection because {named} has sidecar injection disabled")
+        }
+        other => format!("===> Skipping injection because of {named}: {}", other.as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::inject_document;
+    use crate::inject::settings::Settings;
+
+    fn settings() -> Settings {
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        // A file is injected whatever the policy says.
+        let injector = map(&[("config", "policy: disabled"), ("values", "{}")]);
+        Settings::read("default", &map(&[("mesh", "")]), &injector, true).unwrap()
+    }
+
+    fn workload(api_version: &str, kind: &str, pod: &Value) -> Value {
+        let template = match kind {
+            "Pod" => {
+                return json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a"}, "spec": pod["spec"]});
+            }
+            "CronJob" => json!({"jobTemplate": {"spec": {"template": pod}}}),
+            _ => json!({"template": pod}),
+        };
+        json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a"}, "spec": template})
+    }
+
+    fn pod() -> Value {
+        json!({"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "app", "image": "x"}]}})
+    }
+
+    #[test]
+    fn every_kind_of_workload_is_injected() {
+        let rows = [
+            ("v1", "Pod", ""),
+            ("v1", "ReplicationController", "/spec/template"),
+            ("apps/v1", "DaemonSet", "/spec/template"),
+            ("apps/v1", "Deployment", "/spec/template"),
+            ("apps/v1", "ReplicaSet", "/spec/template"),
+            ("apps/v1", "StatefulSet", "/spec/template"),
+            ("apps.openshift.io/v1", "DeploymentConfig", "/spec/template"),
+            ("batch/v1", "CronJob", "/spec/jobTemplate/spec/template"),
+            ("batch/v1", "Job", "/spec/template"),
+        ];
+        for (api_version, kind, pointer) in rows {
+            let outcome = inject_document(&workload(api_version, kind, &pod()), &settings(), "default").unwrap();
+            assert!(outcome.injected, "{kind}");
+            let template = outcome.document.pointer(pointer).unwrap();
+            let owner = template["spec"]["initContainers"][1]["env"].as_array().unwrap();
+            let owner = owner.iter().find(|one| one["name"] == "ISTIO_META_OWNER").unwrap();
+            let expected = format!("kubernetes://apis/{api_version}/namespaces/default/{}s/a", kind.to_lowercase());
+            assert_eq!(owner["value"], expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn lists_are_gone_through_and_other_kinds_stay() {
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}});
+        let other = json!({"apiVersion": "batch.volcano.sh/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {}});
+        let items = json!([service, workload("apps/v1", "Deployment", &pod()), other]);
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+        let outcome = inject_document(&list, &settings(), "default").unwrap();
+        assert!(outcome.injected);
+        let items = outcome.document["items"].as_array().unwrap();
+        assert_eq!((&items[0], &items[2]), (&service, &other));
+        assert_eq!(items[1]["spec"]["template"]["spec"]["initContainers"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_skipped_is_said_in_istios_words() {
+        let mut host = pod();
+        host["spec"]["hostNetwork"] = json!(true);
+        let mut off = pod();
+        off["metadata"]["labels"]["sidecar.istio.io/inject"] = json!("false");
+        let rows = [
+            (host, "===> Skipping injection because Deployment \"a\" has host networking enabled"),
+            (off, "===> Skipping injection because Deployment \"a\" has sidecar injection disabled"),
+        ];
+        for (pod, expected) in rows {
+            let document = workload("apps/v1", "Deployment", &pod);
+            let outcome = inject_document(&document, &settings(), "default").unwrap();
+            assert_eq!((outcome.injected, &outcome.document), (false, &document), "{expected}");
+            assert_eq!(outcome.warnings, [expected]);
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_workload() {
+        let mut bad = pod();
+        bad["metadata"]["annotations"] = json!({"status.sidecar.istio.io/port": "x"});
+        let error = inject_document(&workload("apps/v1", "Deployment", &bad), &settings(), "default").unwrap_err();
+        let expected = "Deployment \"a\": invalid value 'x' for annotation 'status.sidecar.istio.io/port'";
+        assert!(error.to_string().starts_with(expected), "{error}");
+        let error = inject_document(
+            &json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "b"}}),
+            &settings(),
+            "default",
+        );
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "Deployment \"b\": the object is not a Pod: spec.template is missing"
+        );
+    }
+}
