@@ -3,7 +3,8 @@
 //! In comes JSON (from the API server) or YAML (from files); out come typed objects, the problems that a check finds in
 //! them, and the CustomResourceDefinitions.
 //!
-//! * [`networking`], [`security`]: Istio's kinds, one file each, types beside their checks
+//! * [`networking`], [`security`], [`telemetry`], [`extensions`]: Istio's kinds, one file each, types beside their
+//!   checks; [`kinds`] is the one door to all of them
 //! * [`install`]: our own MeshInstall
 //! * [`meshconfig`]: the settings of a mesh and of a proxy
 //! * [`parse()`]: from JSON to a type, with errors that name the field; [`yaml`]: the only reader and writer of YAML
@@ -12,7 +13,9 @@
 
 pub mod check;
 mod duration;
+pub mod extensions;
 pub mod install;
+pub mod kinds;
 mod manifests;
 pub mod meshconfig;
 mod message;
@@ -22,6 +25,9 @@ mod schema;
 pub mod security;
 pub mod selector;
 pub mod status;
+mod structural;
+pub mod target;
+pub mod telemetry;
 pub mod yaml;
 
 pub use duration::{Duration, NotADuration};

@@ -3,13 +3,13 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion, CustomResourceValidation,
 };
-use kube::{CustomResourceExt, Resource, ResourceExt};
+use kube::core::object::HasSpec;
+use kube::{CustomResourceExt, ResourceExt};
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use crate::install::MeshInstall;
-use crate::networking::{self, destination_rule, gateway, service_entry, virtual_service};
-use crate::security::{self, peer_authentication};
+use crate::kinds::Kind;
 use crate::{schema, yaml};
 
 /// A file for `config/crd/`.
@@ -23,14 +23,7 @@ pub struct Manifest {
 
 /// The definitions of Istio's kinds, with all their versions.
 pub fn istio() -> Vec<CustomResourceDefinition> {
-    let (networking, security) = (networking::VERSIONS, security::VERSIONS);
-    vec![
-        definition::<virtual_service::VirtualService, virtual_service::VirtualServiceSpec>(networking),
-        definition::<destination_rule::DestinationRule, destination_rule::DestinationRuleSpec>(networking),
-        definition::<gateway::Gateway, gateway::GatewaySpec>(networking),
-        required_spec(definition::<service_entry::ServiceEntry, service_entry::ServiceEntrySpec>(networking)),
-        definition::<peer_authentication::PeerAuthentication, peer_authentication::PeerAuthenticationSpec>(security),
-    ]
+    Kind::ALL.iter().map(|kind| kind.definition()).collect()
 }
 
 /// Every definition that Forestay ships, as files. The same types give the same text.
@@ -40,7 +33,7 @@ pub fn manifests() -> Result<Vec<Manifest>, yaml::YamlError> {
 
 fn manifest(definition: &CustomResourceDefinition) -> Result<Manifest, yaml::YamlError> {
     let mut value = whole_numbers(definition);
-    // The stored version is for people to read; the others repeat it without descriptions, each on one line (JSON is
+    // The first version is for people to read; the others repeat it without descriptions, each on one line (JSON is
     // YAML), since indentation alone would take a DestinationRule past the limit.
     let mut compact = Vec::new();
     if let Some(versions) = value.pointer_mut("/spec/versions").and_then(Value::as_array_mut) {
@@ -81,24 +74,25 @@ fn whole_numbers(definition: &CustomResourceDefinition) -> Value {
 }
 
 /// Names, columns and subresources come from the type's `kube` attributes; versions and schema are added here.
-fn definition<K, Spec>(versions: &[&str]) -> CustomResourceDefinition
+pub(crate) fn definition<K>(kind: Kind) -> CustomResourceDefinition
 where
-    K: Resource<DynamicType = ()> + CustomResourceExt,
-    Spec: JsonSchema,
+    K: CustomResourceExt + HasSpec,
+    K::Spec: JsonSchema,
 {
     let mut definition = K::crd();
-    let full = json!({"type": "object", "properties": {"spec": schema::of::<Spec>(), "status": schema::status()}});
+    let full = described_schema::<K>(kind);
     let mut bare = full.clone();
     strip_descriptions(&mut bare);
     definition.spec.names.list_kind = Some(format!("{}List", definition.spec.names.kind));
     let template = definition.spec.versions.pop();
-    definition.spec.versions = versions
+    definition.spec.versions = kind
+        .versions()
         .iter()
         .enumerate()
         .map(|(index, version)| CustomResourceDefinitionVersion {
             name: (*version).to_owned(),
             served: true,
-            storage: index == 0,
+            storage: *version == kind.stored_version(),
             // Once is enough for `kubectl explain`, and a definition has to stay small enough to be applied.
             schema: Some(validation(if index == 0 { full.clone() } else { bare.clone() })),
             ..template.clone().unwrap_or_default()
@@ -110,17 +104,38 @@ where
     definition
 }
 
-fn required_spec(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
-    for version in &mut definition.spec.versions {
-        let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
-        if let Some(schema) = schema {
-            schema.required = Some(vec!["spec".to_owned()]);
+/// The schema of a whole object, for those who check one: without descriptions, and with the members that Kubernetes
+/// adds to every kind.
+pub(crate) fn schema<K>(kind: Kind) -> Value
+where
+    K: HasSpec,
+    K::Spec: JsonSchema,
+{
+    let mut schema = described_schema::<K>(kind);
+    strip_descriptions(&mut schema);
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        let text = json!({"type": "string"});
+        for (name, of) in [("apiVersion", text.clone()), ("kind", text), ("metadata", json!({"type": "object"}))] {
+            properties.insert(name.to_owned(), of);
         }
     }
-    definition
+    schema
 }
 
-/// Every keyword that our types use is one of `JSONSchemaProps`; the test below would show a lost one.
+fn described_schema<K>(kind: Kind) -> Value
+where
+    K: HasSpec,
+    K::Spec: JsonSchema,
+{
+    let mut schema =
+        json!({"type": "object", "properties": {"spec": schema::of::<K::Spec>(), "status": schema::status()}});
+    if kind.requires_spec() {
+        schema["required"] = json!(["spec"]);
+    }
+    schema
+}
+
+/// Every keyword that our types use is one of `JSONSchemaProps`; `tests/definitions.rs` would show a lost one.
 fn validation(schema: Value) -> CustomResourceValidation {
     CustomResourceValidation { open_api_v3_schema: serde_json::from_value(schema).ok() }
 }
@@ -142,10 +157,6 @@ fn strip_descriptions(schema: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use serde_json::Value;
-
     use super::{istio, manifests};
 
     /// Client-side apply keeps the whole object in an annotation, which ends at 262,144 bytes.
@@ -174,66 +185,5 @@ mod tests {
             }
             assert_eq!(definition.spec.versions.iter().filter(|version| version.storage).count(), 1);
         }
-    }
-
-    /// The yardstick: Istio's own CRDs. Compared are names, versions, columns, every field with its type and bounds,
-    /// and the CEL rules; descriptions are ours.
-    #[test]
-    fn the_definitions_are_istios() {
-        let folder = std::env::var("FORESTAY_ISTIO_CRDS").map_or_else(
-            |_| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/istio-crds"),
-            std::path::PathBuf::from,
-        );
-        let Ok(text) = std::fs::read_to_string(folder.join("crd-all.gen.yaml")) else {
-            eprintln!("SKIPPED: no Istio CRDs at {} (set FORESTAY_ISTIO_CRDS)", folder.display());
-            return;
-        };
-        let theirs: Vec<Value> = crate::yaml::documents(&text).into_iter().map(|d| d.unwrap().value).collect();
-        let mut differences = Vec::new();
-        for ours in istio() {
-            let ours = super::whole_numbers(&ours);
-            let name = ours["metadata"]["name"].as_str().unwrap();
-            let theirs = theirs.iter().find(|crd| crd["metadata"]["name"] == name).expect("a kind of Istio's");
-            let (ours, theirs) = (flat(&ours["spec"]), flat(&theirs["spec"]));
-            let paths: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
-            for path in paths {
-                let (ours, theirs) = (ours.get(path), theirs.get(path));
-                if ours != theirs {
-                    differences.push(format!("{name}{path}: ours {ours:?}, Istio's {theirs:?}"));
-                }
-            }
-        }
-        assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
-    }
-
-    /// Every leaf by its path, without descriptions.
-    fn flat(value: &Value) -> std::collections::BTreeMap<String, Value> {
-        fn walk(path: &str, value: &Value, out: &mut std::collections::BTreeMap<String, Value>) {
-            match value {
-                Value::Object(members) if !members.is_empty() => {
-                    for (key, inner) in members {
-                        if key != "description" || !inner.is_string() {
-                            walk(&format!("{path}.{key}"), inner, out);
-                        }
-                    }
-                }
-                Value::Array(items) if items.iter().any(Value::is_object) => {
-                    for (index, item) in items.iter().enumerate() {
-                        walk(&format!("{path}[{index}]"), item, out);
-                    }
-                }
-                Value::Array(items) if path.ends_with(".required") => {
-                    let mut sorted: Vec<_> = items.iter().map(ToString::to_string).collect();
-                    sorted.sort();
-                    out.insert(path.to_owned(), sorted.join(",").into());
-                }
-                other => {
-                    out.insert(path.to_owned(), other.clone());
-                }
-            }
-        }
-        let mut out = std::collections::BTreeMap::new();
-        walk("", value, &mut out);
-        out
     }
 }

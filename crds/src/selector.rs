@@ -9,15 +9,16 @@ message! {
     /// Chooses workloads by labels, all of which must match; used by policies and by DestinationRule.
     pub struct WorkloadSelector {
         /// Label keys and values; none selects every workload in scope.
-        #[schemars(
-            schema_with = "crate::schema::match_labels",
-        )]
+        #[schemars(schema_with = "crate::schema::match_labels")]
         pub match_labels: BTreeMap<String, String>,
     }
 }
 
 impl WorkloadSelector {
     pub(crate) fn check(&self, c: &mut Checker) {
+        if self.match_labels.is_empty() {
+            c.warn("", "has no labels: every workload is selected");
+        }
         for (key, value) in &self.match_labels {
             if key.is_empty() {
                 c.error("matchLabels", "a label's key must not be empty");

@@ -1,16 +1,14 @@
 //! Upstream's own YAML, read in place: `$FORESTAY_SAMPLES`, by default `../shared/samples` beside the workspace. Every
-//! document of a kind that has a type here is read and found in order.
+//! document of Istio's kinds is accepted: by the schema, by the check, and with no field that the kind does not have.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crds::check::{Problem, Severity};
-use crds::networking::{destination_rule, gateway, service_entry, virtual_service};
-use crds::parse;
-use crds::security::peer_authentication;
-use crds::yaml::Document;
-use forestay_crds as crds;
+use forestay_crds::check::Severity;
+use forestay_crds::kinds::Kind;
+use forestay_crds::yaml::documents;
 
 fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -23,23 +21,6 @@ fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Nothing for a kind without a type here.
-fn problems(document: &Document) -> Option<Result<Vec<Problem>, String>> {
-    macro_rules! check {
-        ($kind:ty) => {
-            parse::<$kind>(document.value.clone()).map(|object| object.spec.check()).map_err(|error| error.to_string())
-        };
-    }
-    Some(match (document.group(), document.kind()) {
-        ("networking.istio.io", "VirtualService") => check!(virtual_service::VirtualService),
-        ("networking.istio.io", "DestinationRule") => check!(destination_rule::DestinationRule),
-        ("networking.istio.io", "Gateway") => check!(gateway::Gateway),
-        ("networking.istio.io", "ServiceEntry") => check!(service_entry::ServiceEntry),
-        ("security.istio.io", "PeerAuthentication") => check!(peer_authentication::PeerAuthentication),
-        _ => return None,
-    })
-}
-
 #[test]
 fn upstreams_yaml_is_in_order() {
     let folder = std::env::var("FORESTAY_SAMPLES")
@@ -50,23 +31,30 @@ fn upstreams_yaml_is_in_order() {
         eprintln!("SKIPPED: no samples in {} (set FORESTAY_SAMPLES)", folder.display());
         return;
     }
-    let (mut read, mut wrong) = (0, Vec::new());
+    let (mut read, mut wrong) = (BTreeMap::new(), Vec::new());
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         // Some files are Helm templates or patches and no YAML of their own; what is YAML is read.
-        for document in crds::yaml::documents(&text).into_iter().flatten() {
+        for document in documents(&text).into_iter().flatten() {
+            let Some(kind) = Kind::of(document.group(), document.kind()) else { continue };
+            *read.entry(kind).or_insert(0) += 1;
             let place = format!("{}:{}", file.display(), document.line);
-            match problems(&document) {
-                None => continue,
-                Some(Err(error)) => wrong.push(format!("{place}: {error}")),
-                Some(Ok(problems)) => wrong.extend(
+            let version = document.api_version().rsplit('/').next().unwrap_or_default();
+            if !kind.versions().contains(&version) {
+                wrong.push(format!("{place}: {} is not served in {version}", kind.name()));
+            }
+            wrong.extend(kind.unknown_fields(&document.value).iter().map(|field| format!("{place}: unknown {field}")));
+            wrong.extend(kind.schema_problems(&document.value).iter().map(|problem| format!("{place}: {problem}")));
+            match kind.check(document.value.clone()) {
+                Err(error) => wrong.push(format!("{place}: {error}")),
+                Ok(problems) => wrong.extend(
                     problems.iter().filter(|one| one.severity == Severity::Error).map(|one| format!("{place}: {one}")),
                 ),
             }
-            read += 1;
         }
     }
-    println!("{read} documents of our kinds");
-    assert!(read > 20, "only {read} documents of our kinds: is this the right folder?");
+    println!("{read:?}");
+    let total: i32 = read.values().sum();
+    assert!(total > 20, "only {total} documents of our kinds: is this the right folder?");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -14,3 +14,5 @@ pub const PROXY_VERSION: &str = "install.forestay.dev/proxy-version";
 pub const IGNORE: &str = "install.forestay.dev/ignore";
 /// On an object that the operator makes: the hash of what it rendered.
 pub const RENDERED: &str = "install.forestay.dev/rendered";
+/// On an AuthorizationPolicy: `"true"` tries it out; it decides nothing and shows in metrics and logs.
+pub const DRY_RUN: &str = "istio.io/dry-run";

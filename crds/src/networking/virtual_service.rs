@@ -18,8 +18,8 @@ message! {
         group = "networking.istio.io", version = "v1", kind = "VirtualService", namespaced, schema = "disabled",
         status = "IstioStatus", derive = "PartialEq", derive = "Default",
         shortname = "vs", category = "istio-io", category = "networking-istio-io",
-        printcolumn(name = "Gateways", type_ = "string", json_path = ".spec.gateways", description = "The names of gateways and sidecars that should apply these routes."),
-        printcolumn(name = "Hosts", type_ = "string", json_path = ".spec.hosts", description = "The destination hosts to which traffic is being sent."),
+        printcolumn(name = "Gateways", type_ = "string", json_path = ".spec.gateways", description = "The names of gateways and sidecars that should apply these routes"),
+        printcolumn(name = "Hosts", type_ = "string", json_path = ".spec.hosts", description = "The destination hosts to which traffic is being sent"),
         printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     )]
     pub struct VirtualServiceSpec {

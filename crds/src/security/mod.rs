@@ -1,6 +1,9 @@
 //! Group `security.istio.io`: one file a kind, types beside their checks.
 
+pub mod authorization_policy;
+mod dry_run;
 pub mod peer_authentication;
+pub mod request_authentication;
 
 /// The group's name.
 pub const GROUP: &str = "security.istio.io";

@@ -61,6 +61,15 @@ message! {
     }
 }
 
+impl PeerAuthentication {
+    /// What is wrong with this policy, its annotations included.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = self.spec.check();
+        problems.extend(super::dry_run::problem(&self.metadata, None));
+        problems
+    }
+}
+
 impl PeerAuthenticationSpec {
     /// What is wrong with this policy.
     pub fn check(&self) -> Vec<Problem> {
@@ -77,5 +86,40 @@ impl PeerAuthenticationSpec {
             }
         }
         c.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PeerAuthenticationSpec;
+
+    #[test]
+    fn rules() {
+        let rows: &[(&str, &str, &[&str])] = &[
+            ("as the parent says", "{}", &[]),
+            ("a port", "{selector: {matchLabels: {app: a}}, portLevelMtls: {8080: {mode: DISABLE}}}", &[]),
+            (
+                "a port of every workload",
+                "{portLevelMtls: {8080: {mode: DISABLE}}}",
+                &[
+                    "spec.portLevelMtls: needs a selector with matchLabels, since ports differ from workload to workload",
+                ],
+            ),
+            (
+                "no port",
+                "{selector: {matchLabels: {app: a}}, portLevelMtls: {http: {mode: DISABLE}}}",
+                &["spec.portLevelMtls[http]: is not a port: it must be between 1 and 65535"],
+            ),
+            (
+                "a selector of everything",
+                "{selector: {}}",
+                &["spec.selector: has no labels: every workload is selected"],
+            ),
+        ];
+        for (name, yaml, expected) in rows {
+            let spec: PeerAuthenticationSpec = crate::parse(crate::yaml::value(yaml).unwrap()).unwrap();
+            let problems: Vec<_> = spec.check().iter().map(ToString::to_string).collect();
+            assert_eq!(problems, *expected, "{name}");
+        }
     }
 }
