@@ -16,7 +16,7 @@ use crate::{extensions, manifests, networking, security, structural, telemetry};
 
 /// One row a kind: its type, its plural, its versions as Istio lists them, and its check.
 macro_rules! kinds {
-    ($($name:ident: $group:ident / $module:ident, $plural:literal, $check:expr;)*) => {
+    ($($name:ident: $group:ident / $module:ident, $plural:literal, $versions:expr, $check:expr;)*) => {
         /// A kind of Istio's API.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind {
@@ -47,7 +47,7 @@ macro_rules! kinds {
 
             /// The versions that it is served in. All have one schema.
             pub const fn versions(self) -> &'static [&'static str] {
-                match self { $(Self::$name => $group::VERSIONS,)* }
+                match self { $(Self::$name => $versions,)* }
             }
 
             /// Its CustomResourceDefinition.
@@ -79,16 +79,16 @@ macro_rules! kinds {
 }
 
 kinds! {
-    VirtualService: networking / virtual_service, "virtualservices", |it| it.spec.check();
-    DestinationRule: networking / destination_rule, "destinationrules", |it| it.spec.check();
-    Gateway: networking / gateway, "gateways", |it| it.spec.check();
-    ServiceEntry: networking / service_entry, "serviceentries", |it| it.spec.check();
-    PeerAuthentication: security / peer_authentication, "peerauthentications", |it| it.check();
-    RequestAuthentication: security / request_authentication, "requestauthentications", |it| it.check();
-    AuthorizationPolicy: security / authorization_policy, "authorizationpolicies", |it| it.check();
-    Telemetry: telemetry / telemetry, "telemetries", |it| it.spec.check();
-    WasmPlugin: extensions / wasm_plugin, "wasmplugins", |it| it.spec.check();
-    TrafficExtension: extensions / traffic_extension, "trafficextensions", |it| it.spec.check();
+    VirtualService: networking / virtual_service, "virtualservices", networking::VERSIONS, |it| it.spec.check();
+    DestinationRule: networking / destination_rule, "destinationrules", networking::VERSIONS, |it| it.spec.check();
+    Gateway: networking / gateway, "gateways", networking::VERSIONS, |it| it.spec.check();
+    ServiceEntry: networking / service_entry, "serviceentries", networking::VERSIONS, |it| it.spec.check();
+    PeerAuthentication: security / peer_authentication, "peerauthentications", security::VERSIONS, |it| it.check();
+    RequestAuthentication: security / request_authentication, "requestauthentications", security::VERSIONS, |it| it.check();
+    AuthorizationPolicy: security / authorization_policy, "authorizationpolicies", security::VERSIONS, |it| it.check();
+    Telemetry: telemetry / telemetry, "telemetries", telemetry::VERSIONS, |it| it.spec.check();
+    WasmPlugin: extensions / wasm_plugin, "wasmplugins", extensions::VERSIONS, |it| it.spec.check();
+    TrafficExtension: extensions / traffic_extension, "trafficextensions", extensions::VERSIONS, |it| it.spec.check();
 }
 
 impl Kind {
