@@ -18,6 +18,14 @@ pub struct YamlError {
     pub message: String,
 }
 
+impl YamlError {
+    /// What is wrong, without the place.
+    pub fn reason(&self) -> &str {
+        let Self { document, line, message } = self;
+        message.strip_prefix(&format!("document {}, line {line}: ", document + 1)).unwrap_or(message)
+    }
+}
+
 /// One document of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
@@ -64,26 +72,87 @@ impl Document {
 /// items of a `kind: List` stand in its place.
 pub fn documents(text: &str) -> Vec<Result<Document, YamlError>> {
     let mut found = Vec::new();
-    for (index, (line, part)) in split(text).into_iter().enumerate() {
-        match value(part) {
-            Ok(Value::Null) => {}
-            Ok(value) => {
-                let document = Document { index, line, value };
+    for part in parts(text) {
+        match part.document() {
+            Ok(None) => {}
+            Ok(Some(document)) => {
                 if document.kind() == "List" && document.group().is_empty() {
-                    let items = document.value.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+                    let Document { index, line, ref value } = document;
+                    let items = value.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
                     found.extend(items.into_iter().map(|value| Ok(Document { index, line, value })));
                 } else {
                     found.push(Ok(document));
                 }
             }
-            Err(error) => {
-                let line = line + error.line.saturating_sub(1);
-                let message = format!("document {}, line {line}: {}", index + 1, error.message);
-                found.push(Err(YamlError { document: index, line, message }));
-            }
+            Err(error) => found.push(Err(error)),
         }
     }
     found
+}
+
+/// One document of a text as it is written, empty or broken though it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Its place, counted from 0.
+    pub index: usize,
+    /// The line that it begins on, counted from 1.
+    pub line: usize,
+    /// The text: all that follows the `---`, to the next one.
+    pub text: &'a str,
+}
+
+impl Part<'_> {
+    /// Reads it; nothing when it is empty. A `kind: List` stays whole.
+    pub fn document(&self) -> Result<Option<Document>, YamlError> {
+        let Self { index, line, text } = *self;
+        match value(text) {
+            Ok(Value::Null) => Ok(None),
+            Ok(value) => Ok(Some(Document { index, line, value })),
+            Err(error) => {
+                let line = line + error.line.saturating_sub(1);
+                let message = format!("document {}, line {line}: {}", index + 1, error.message);
+                Err(YamlError { document: index, line, message })
+            }
+        }
+    }
+
+    /// Whether it is written as JSON.
+    pub fn is_json(&self) -> bool {
+        self.text.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(self.text).is_ok()
+    }
+}
+
+/// All documents of a text as they are written, the empty ones too. JSON objects may also follow each other without
+/// anything between them, as `kubectl` reads them.
+pub fn parts(text: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    for (line, text) in split(text) {
+        for (line, text) in json_stream(line, text) {
+            parts.push(Part { index: parts.len(), line, text });
+        }
+    }
+    parts
+}
+
+/// Takes JSON objects that follow each other apart; leaves everything else whole.
+fn json_stream(line: usize, text: &str) -> Vec<(usize, &str)> {
+    let whole = vec![(line, text)];
+    if !text.trim_start().starts_with('{') {
+        return whole;
+    }
+    let mut objects = serde_json::Deserializer::from_str(text).into_iter::<serde::de::IgnoredAny>();
+    let mut found = Vec::new();
+    let mut start = 0;
+    while let Some(object) = objects.next() {
+        let end = objects.byte_offset();
+        let (Ok(_), Some(object)) = (object, text.get(start..end)) else { return whole };
+        let before = text.get(..start).unwrap_or_default().matches('\n').count();
+        let blank = object.len() - object.trim_start().len();
+        let skipped = object.get(..blank).unwrap_or_default().matches('\n').count();
+        found.push((line + before + skipped, object.trim_start()));
+        start = end;
+    }
+    if found.len() > 1 { found } else { whole }
 }
 
 /// Splits at `---` lines. A line that begins so ends a document even inside a block of text (YAML 1.2, 9.1.2), so
@@ -138,7 +207,7 @@ pub fn to_string<T: Serialize>(value: &T) -> Result<String, YamlError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{documents, from_str, value};
+    use super::{documents, from_str, parts, value};
 
     #[test]
     fn each_document_knows_its_place() {
@@ -165,6 +234,18 @@ mod tests {
         let found = documents("kind: List\napiVersion: v1\nitems:\n- kind: A\n- kind: B\n");
         let kinds: Vec<_> = found.iter().map(|d| d.as_ref().unwrap().kind()).collect();
         assert_eq!(kinds, ["A", "B"]);
+    }
+
+    #[test]
+    fn json_objects_may_follow_each_other() {
+        let text = "{\"kind\": \"A\"}\n{\n\"kind\": \"B\"}\n---\nkind: C\n--- {kind: D}\n";
+        let found: Vec<_> = documents(text).into_iter().map(Result::unwrap).collect();
+        let places: Vec<_> = found.iter().map(|d| (d.index, d.line, d.kind())).collect();
+        assert_eq!(places, [(0, 1, "A"), (1, 2, "B"), (2, 4, "C"), (3, 6, "D")]);
+        let json: Vec<bool> = parts(text).iter().map(super::Part::is_json).collect();
+        assert_eq!(json, [true, true, false, false]);
+        let broken = documents("{\"kind\": \"A\"}\n{\"kind\": ]\n");
+        assert!(broken.iter().all(Result::is_err), "{broken:?}");
     }
 
     #[test]
