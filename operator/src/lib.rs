@@ -9,6 +9,7 @@
 //! * `meshinstall`: one reconciliation, step by step; the steps that decide are pure
 //! * `rbac`: who may do what, in one table; `answer`: a refusal of the API server in its own words
 //! * [`manifests()`]: the operator's own YAML, from the same code
+//! * [`injection_settings()`]: what the webhook of a MeshInstall would read, without a cluster
 
 mod answer;
 mod controller;
@@ -22,4 +23,5 @@ mod run;
 mod serve;
 
 pub use manifests::{Manifest, manifests};
+pub use meshinstall::injection::{InjectionError, InjectionSettings, injection_settings};
 pub use run::{Args, run};

@@ -19,3 +19,4 @@ mod serve;
 mod watch;
 
 pub use run::{Args, run};
+pub use watch::native_sidecars;

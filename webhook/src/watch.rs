@@ -62,6 +62,11 @@ pub(crate) async fn kubelets(api: Api<Node>, native: watch::Sender<Option<bool>>
     }
 }
 
+/// Whether all kubelets of a cluster run native sidecars.
+pub fn native_sidecars(nodes: &[Node]) -> bool {
+    nodes.iter().all(|node| kubelet(node) >= NATIVE_SIDECARS)
+}
+
 /// Major and minor version; zero, and so too old, where it cannot be read.
 fn kubelet(node: &Node) -> (u32, u32) {
     let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());

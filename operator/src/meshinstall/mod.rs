@@ -2,12 +2,13 @@
 //!
 //! [`dereference`] (read what it names) -> [`validate`] (what it means, or which field is wrong) -> [`build`] (plain
 //! objects) -> [`apply`] -> [`prune`] -> [`status`]; [`finalize`] when it is deleted. [`trust`] is the webhook's
-//! certificate authority, [`mesh_config`] and [`profile`] what a spec starts from.
+//! certificate authority, [`mesh_config`] and [`profile`] what a spec starts from; [`injection`] is for the command line.
 
 pub(crate) mod apply;
 pub(crate) mod build;
 pub(crate) mod dereference;
 pub(crate) mod finalize;
+pub(crate) mod injection;
 pub(crate) mod mesh;
 mod mesh_config;
 mod pod_trouble;

@@ -21,7 +21,7 @@ mod webhook_configuration;
 mod webhook_deployment;
 mod webhook_service;
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use names::{labels, resources};
 
@@ -80,6 +80,11 @@ pub(crate) fn build(mesh: &Mesh, ca: &WebhookCa, admission: bool) -> Result<Vec<
         objects.push(Rendered::new(Component::Gateway, &deployment)?.after_control_plane());
     }
     Ok(objects)
+}
+
+/// The two ConfigMaps that the webhook reads: the mesh's and the injector's.
+pub(crate) fn settings(mesh: &Mesh) -> Result<(ConfigMap, ConfigMap), RenderError> {
+    Ok((mesh_config_map::build(mesh)?, injector_config_map::build(mesh)?))
 }
 
 /// The mesh's namespace, for when it does not exist. It has no owner: what else lives in it is not ours to delete.
