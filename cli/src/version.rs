@@ -9,8 +9,10 @@ use http::Request;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
-use names::{annotations, labels, ports, resources};
+use names::{annotations, labels, ports};
 use serde::Serialize;
+
+use crate::cluster;
 
 /// The label that every pod with a proxy carries, sidecar or gateway.
 const WITH_PROXY: &str = labels::CANONICAL_NAME;
@@ -29,9 +31,8 @@ pub(crate) struct Args {
     /// For machines
     #[arg(short, long, value_enum)]
     output: Option<Output>,
-    /// The namespace of the control plane
-    #[arg(short = 'i', long = "istioNamespace", alias = "istio-namespace", default_value = resources::MESH_NAMESPACE)]
-    namespace: String,
+    #[command(flatten)]
+    cluster: cluster::Args,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -85,10 +86,10 @@ struct Proxy {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut versions = Versions { client: ClientVersion { version: names::VERSION.to_owned() }, ..Versions::default() };
     if args.remote {
-        match remote(&args.namespace).await {
+        match remote(&args.cluster).await {
             Ok((mesh, proxies)) => {
                 if mesh.is_empty() {
-                    eprintln!("no control plane is running in namespace {}", args.namespace);
+                    eprintln!("no control plane is running in namespace {}", args.cluster.istio_namespace);
                 }
                 versions.mesh = Some(mesh);
                 versions.data_plane = Some(proxies);
@@ -105,8 +106,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn remote(namespace: &str) -> anyhow::Result<(Vec<ControlPlane>, Vec<Proxy>)> {
-    let client = Client::try_default().await.context("no Kubernetes API to talk to: is KUBECONFIG set?")?;
+async fn remote(cluster: &cluster::Args) -> anyhow::Result<(Vec<ControlPlane>, Vec<Proxy>)> {
+    let client = cluster.client().await?;
+    let namespace = cluster.istio_namespace.as_str();
     let control_planes: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let running = ListParams::default().fields("status.phase=Running");
     let selected = running.clone().labels(&format!("{}=istiod", labels::APP));
