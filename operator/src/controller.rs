@@ -20,7 +20,7 @@ use names::{labels, resources};
 use tracing::{debug, warn};
 
 use crate::live::{self, Live};
-use crate::meshinstall::reconcile::{Context, Error, Made, reconcile};
+use crate::meshinstall::reconcile::{Authorities, Context, Error, Made, reconcile};
 use crate::meshinstall::validate::RelatedImages;
 use crate::metrics::Metrics;
 
@@ -81,6 +81,7 @@ pub(crate) async fn run(
         related_images,
         metrics,
         made: Made::default(),
+        authorities: Authorities::default(),
     });
     let failures = Arc::new(Failures::default());
     let (counting, forgetting) = (failures.clone(), failures);

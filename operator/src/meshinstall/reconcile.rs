@@ -1,6 +1,6 @@
 //! The shell around the steps: calls them in order, writes status and events, says when to look again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +42,26 @@ pub(crate) struct Context {
     pub(crate) related_images: RelatedImages,
     pub(crate) metrics: Metrics,
     pub(crate) made: Made,
+    pub(crate) authorities: Authorities,
+}
+
+/// The webhooks' certificate authorities that this process has put in force, by namespace: a Secret that is gone or
+/// damaged must not take away what the replicas serve with.
+#[derive(Default)]
+pub(crate) struct Authorities(Mutex<HashMap<String, WebhookCa>>);
+
+impl Authorities {
+    fn of(&self, namespace: &str) -> Option<WebhookCa> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
+    }
+
+    fn note(&self, namespace: &str, authority: WebhookCa) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace.to_owned(), authority);
+    }
+
+    fn forget(&self, namespace: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
+    }
 }
 
 /// What this process has seen in the cluster, so that an object that is missing now is known to have been deleted.
@@ -151,8 +171,8 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
     let read = dereference(client, install, &installs).await.map_err(request("what the spec names cannot be read"))?;
     let mesh = validate(&read, &context.related_images).map_err(Stop::Invalid)?;
 
-    let present = read.webhook_ca.as_ref().and_then(WebhookCa::read);
-    let authority = WebhookCa::keep_or_renew(present, now).map_err(Error::from)?;
+    let last = context.authorities.of(&mesh.namespace);
+    let authority = WebhookCa::settle(read.webhook_ca.as_ref(), last, now).map_err(Error::from)?;
     let name = mesh.webhook_configuration();
     let admission =
         live.get(&webhook_configurations(), None, &name).is_some() || live.serves(&mesh.namespace, &mesh.injector());
@@ -160,6 +180,7 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
 
     let names: Vec<String> = installs.iter().map(ResourceExt::name_any).collect();
     let outcomes = apply::apply(client, live, &mesh, objects, &names).await?;
+    context.authorities.note(&mesh.namespace, authority.clone());
 
     let owned = live.owned_by(&mesh.name);
     for gone in prune::superfluous(&owned, outcomes.iter().map(|outcome| &outcome.rendered)) {
@@ -331,6 +352,7 @@ async fn finish(context: &Context, install: &MeshInstall) -> Result<Action, Erro
 
 /// Deletes the webhook's certificate authority, if it is ours.
 async fn delete_authority(context: &Context, namespace: &str) -> Result<(), Error> {
+    context.authorities.forget(namespace);
     let resource = ApiResource::erase::<Secret>(&());
     let Some(secret) = context.live.get(&resource, Some(namespace), resources::WEBHOOK_CA_SECRET) else {
         return Ok(());

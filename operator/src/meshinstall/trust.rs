@@ -1,9 +1,15 @@
 //! The webhook's certificate authority: made by the operator, good for a year, replaced at two thirds.
 //!
-//! Every webhook replica mints its serving certificate from it. The API server trusts the certificates in `caBundle`:
-//! the present one, and, for one lifetime of a serving certificate after a replacement, the one before. The mesh's own
-//! authority has no part in this, so that admission works while the control plane is away.
+//! Every webhook replica mints its serving certificate from it. The API servers trust the certificates in `caBundle`.
+//! A replacement has three steps, so that at no moment a certificate is in use that some API server does not trust yet:
+//!
+//! 1. the next authority is announced: it stands in the Secret and in `caBundle`, and nobody mints from it;
+//! 2. [`ANNOUNCED`] later it takes its place, and replicas mint from it;
+//! 3. the one before stays in `caBundle` for as long as a certificate of it may be in use.
+//!
+//! The mesh's own authority has no part in this, so that admission works while the control plane is away.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,49 +19,52 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsage
 
 /// How long an authority is good for.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
-/// How old it is when the next one is made: two thirds.
+/// How old it is when the next one is announced: two thirds.
 const RENEWAL: SignedDuration = SignedDuration::from_hours(365 * 24 * 2 / 3);
+/// How long an authority is announced before it is used: by then every API server has heard of it.
+const ANNOUNCED: SignedDuration = SignedDuration::from_mins(10);
 /// How long a serving certificate may still be one of the authority before.
 const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 /// Clocks differ: a certificate is good from some time before it was made.
 const BACKDATE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Key of the present certificate.
-pub(crate) const CERT: &str = "ca-cert.pem";
+const CERT: &str = "ca-cert.pem";
 /// Key of its private key.
-pub(crate) const KEY: &str = "ca-key.pem";
+const KEY: &str = "ca-key.pem";
+/// Key of the announced certificate.
+const NEXT_CERT: &str = "next-ca-cert.pem";
+/// Key of its private key.
+const NEXT_KEY: &str = "next-ca-key.pem";
 /// Key of the certificate before, while it is still trusted.
-pub(crate) const PREVIOUS_CERT: &str = "previous-ca-cert.pem";
+const PREVIOUS_CERT: &str = "previous-ca-cert.pem";
 
 /// The authority as the Secret holds it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WebhookCa {
-    pub(crate) cert: String,
-    pub(crate) key: String,
-    pub(crate) previous: Option<String>,
+    present: Pair,
+    next: Option<Pair>,
+    previous: Option<String>,
+}
+
+/// A certificate with its key, PEM.
+#[derive(Clone, PartialEq, Eq)]
+struct Pair {
+    cert: String,
+    key: String,
     /// When the certificate was made.
     made: Timestamp,
 }
 
-impl std::fmt::Debug for WebhookCa {
+impl std::fmt::Debug for Pair {
     /// Without the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebhookCa")
-            .field("made", &self.made)
-            .field("previous", &self.previous.is_some())
-            .finish_non_exhaustive()
+        f.debug_struct("Pair").field("made", &self.made).finish_non_exhaustive()
     }
 }
 
-impl WebhookCa {
-    /// One whose texts are the same on every run, for goldens.
-    #[cfg(test)]
-    pub(crate) fn fixed(cert: &str, key: &str) -> Self {
-        Self { cert: cert.to_owned(), key: key.to_owned(), previous: None, made: Timestamp::UNIX_EPOCH }
-    }
-
-    /// Makes a new authority.
-    pub(crate) fn generate(now: Timestamp) -> Result<Self, rcgen::Error> {
+impl Pair {
+    fn generate(now: Timestamp) -> Result<Self, rcgen::Error> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "istio-sidecar-injector-ca");
@@ -68,44 +77,114 @@ impl WebhookCa {
         params.not_before = date(now - BACKDATE);
         params.not_after = date(now + LIFETIME);
         let cert = params.self_signed(&key)?.pem();
-        Ok(Self { cert, key: key.serialize_pem(), previous: None, made: whole_seconds(now) })
+        Ok(Self { cert, key: key.serialize_pem(), made: whole_seconds(now) })
     }
 
-    /// Reads the Secret; what is not a usable authority is `None`, and a new one takes its place.
-    pub(crate) fn read(secret: &Secret) -> Option<Self> {
-        let data = secret.data.as_ref()?;
-        let text = |key: &str| data.get(key).and_then(|ByteString(bytes)| String::from_utf8(bytes.clone()).ok());
-        let (cert, key) = (text(CERT)?, text(KEY)?);
+    fn read(cert: String, key: String) -> Option<Self> {
         KeyPair::from_pem(&key).ok()?;
         let (_, pem) = x509_parser::pem::parse_x509_pem(cert.as_bytes()).ok()?;
         let not_before = pem.parse_x509().ok()?.validity().not_before.timestamp();
         let made = Timestamp::from_second(not_before).ok()?.checked_add(BACKDATE).ok()?;
-        Some(Self { cert, key, previous: text(PREVIOUS_CERT), made })
+        Some(Self { cert, key, made })
+    }
+}
+
+impl WebhookCa {
+    /// One whose texts are the same on every run, for goldens.
+    #[cfg(test)]
+    pub(crate) fn fixed(cert: &str, key: &str) -> Self {
+        let present = Pair { cert: cert.to_owned(), key: key.to_owned(), made: Timestamp::UNIX_EPOCH };
+        Self { present, next: None, previous: None }
     }
 
-    /// What the Secret should hold now: the same, the same without the certificate before, or a new authority.
-    pub(crate) fn keep_or_renew(present: Option<Self>, now: Timestamp) -> Result<Self, rcgen::Error> {
-        match present {
-            Some(mut ca) if now < ca.made + RENEWAL => {
-                if now >= ca.made + LEAF_LIFETIME {
-                    ca.previous = None;
-                }
-                Ok(ca)
-            }
-            // One that has expired is trusted by nobody.
-            Some(old) if now < old.made + LIFETIME => Ok(Self { previous: Some(old.cert), ..Self::generate(now)? }),
-            _ => Self::generate(now),
+    /// Makes a new authority.
+    fn generate(now: Timestamp) -> Result<Self, rcgen::Error> {
+        Ok(Self { present: Pair::generate(now)?, next: None, previous: None })
+    }
+
+    /// Reads the Secret; nothing when it holds no usable authority.
+    fn read(secret: &Secret) -> Option<Self> {
+        let data = secret.data.as_ref()?;
+        let text = |key: &str| data.get(key).and_then(|ByteString(bytes)| String::from_utf8(bytes.clone()).ok());
+        let present = Pair::read(text(CERT)?, text(KEY)?)?;
+        let next = text(NEXT_CERT).zip(text(NEXT_KEY)).and_then(|(cert, key)| Pair::read(cert, key));
+        Some(Self { present, next, previous: text(PREVIOUS_CERT) })
+    }
+
+    /// What the Secret should hold now. `last` is what this process has seen in it: replicas serve with certificates of
+    /// that, so it is put back when the Secret was damaged. Whoever deletes the Secret wants another authority: then the
+    /// next one is announced.
+    pub(crate) fn settle(secret: Option<&Secret>, last: Option<Self>, now: Timestamp) -> Result<Self, rcgen::Error> {
+        let found = match secret {
+            Some(secret) => Self::read(secret).or(last),
+            None => last.map(|last| last.announce(now)).transpose()?,
+        };
+        match found {
+            Some(ca) => ca.advance(now),
+            None => Self::generate(now),
         }
+    }
+
+    /// The same, or the next step of a replacement.
+    fn advance(mut self, now: Timestamp) -> Result<Self, rcgen::Error> {
+        // An old announcement, left by an operator that was away, is made anew: the times below count from it.
+        let stale = self.next.as_ref().is_some_and(|next| now >= next.made + LEAF_LIFETIME);
+        if stale {
+            self.next = Some(Pair::generate(now)?);
+        }
+        if let Some(next) = self.next.take_if(|next| now >= next.made + ANNOUNCED) {
+            self.previous = Some(std::mem::replace(&mut self.present, next).cert);
+        }
+        // One that has expired is trusted by nobody.
+        if now >= self.present.made + LIFETIME {
+            return Self::generate(now);
+        }
+        if now >= self.previous_goes() {
+            self.previous = None;
+        }
+        if now >= self.present.made + RENEWAL { self.announce(now) } else { Ok(self) }
+    }
+
+    fn announce(self, now: Timestamp) -> Result<Self, rcgen::Error> {
+        let next = match self.next {
+            Some(next) => next,
+            None => Pair::generate(now)?,
+        };
+        Ok(Self { next: Some(next), ..self })
+    }
+
+    /// An authority takes its place at most [`LEAF_LIFETIME`] after it was made.
+    fn previous_goes(&self) -> Timestamp {
+        self.present.made + LEAF_LIFETIME + LEAF_LIFETIME
     }
 
     /// `caBundle` of the webhook configuration.
     pub(crate) fn bundle(&self) -> String {
-        format!("{}{}", self.cert, self.previous.as_deref().unwrap_or_default())
+        let next = self.next.as_ref().map(|next| next.cert.as_str());
+        [Some(self.present.cert.as_str()), next, self.previous.as_deref()].into_iter().flatten().collect()
     }
 
-    /// How long until [`Self::keep_or_renew`] would change something.
+    /// The keys and values of the Secret.
+    pub(crate) fn data(&self) -> BTreeMap<String, ByteString> {
+        let next = self.next.as_ref();
+        let values = [
+            (CERT, Some(&self.present.cert)),
+            (KEY, Some(&self.present.key)),
+            (NEXT_CERT, next.map(|next| &next.cert)),
+            (NEXT_KEY, next.map(|next| &next.key)),
+            (PREVIOUS_CERT, self.previous.as_ref()),
+        ];
+        let bytes = |text: &String| ByteString(text.clone().into_bytes());
+        values.into_iter().filter_map(|(key, value)| Some((key.to_owned(), bytes(value?)))).collect()
+    }
+
+    /// How long until [`Self::settle`] would change something.
     pub(crate) fn next_change(&self, now: Timestamp) -> Duration {
-        let at = if self.previous.is_some() { self.made + LEAF_LIFETIME } else { self.made + RENEWAL };
+        let at = match &self.next {
+            Some(next) => next.made + ANNOUNCED,
+            None if self.previous.is_some() => self.previous_goes(),
+            None => self.present.made + RENEWAL,
+        };
         Duration::try_from(at.duration_since(now)).unwrap_or_default()
     }
 }
@@ -116,13 +195,11 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use jiff::{SignedDuration, Timestamp};
     use k8s_openapi::ByteString;
     use k8s_openapi::api::core::v1::Secret;
 
-    use super::{CERT, KEY, PREVIOUS_CERT, WebhookCa};
+    use super::{KEY, WebhookCa};
 
     const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
@@ -130,54 +207,95 @@ mod tests {
         SignedDuration::from_hours(days * 24)
     }
 
+    fn minutes(minutes: i64) -> SignedDuration {
+        SignedDuration::from_mins(minutes)
+    }
+
     fn secret(ca: &WebhookCa) -> Secret {
-        let mut data = BTreeMap::from([
-            (CERT.to_owned(), ByteString(ca.cert.clone().into_bytes())),
-            (KEY.to_owned(), ByteString(ca.key.clone().into_bytes())),
-        ]);
-        data.extend(ca.previous.clone().map(|old| (PREVIOUS_CERT.to_owned(), ByteString(old.into_bytes()))));
-        Secret { data: Some(data), ..Secret::default() }
+        Secret { data: Some(ca.data()), ..Secret::default() }
     }
 
-    #[test]
-    fn an_authority_reads_back_from_its_secret() {
-        let ca = WebhookCa::generate(START).unwrap();
-        assert_eq!(WebhookCa::read(&secret(&ca)), Some(ca));
+    /// One more look at what the Secret holds.
+    fn later(ca: &WebhookCa, now: Timestamp) -> WebhookCa {
+        WebhookCa::settle(Some(&secret(ca)), None, now).unwrap()
     }
 
-    #[test]
-    fn what_is_no_authority_is_replaced() {
-        let mut broken = secret(&WebhookCa::generate(START).unwrap());
+    fn broken(ca: &WebhookCa) -> Secret {
+        let mut broken = secret(ca);
         broken.data.as_mut().unwrap().insert(KEY.into(), ByteString(b"no key".to_vec()));
-        assert_eq!(WebhookCa::read(&broken), None);
-        assert_eq!(WebhookCa::read(&Secret::default()), None);
-        assert!(WebhookCa::keep_or_renew(None, START).is_ok());
+        broken
+    }
+
+    #[test]
+    fn an_authority_reads_back_from_its_secret_whatever_step_it_is_at() {
+        let first = WebhookCa::generate(START).unwrap();
+        let announced = first.clone().announce(START + days(1)).unwrap();
+        let both = WebhookCa { previous: Some(first.present.cert.clone()), ..announced.clone() };
+        for ca in [first, announced, both] {
+            assert_eq!(WebhookCa::read(&secret(&ca)), Some(ca));
+        }
     }
 
     #[test]
     fn a_year_in_the_life_of_an_authority() {
         let first = WebhookCa::generate(START).unwrap();
         for (name, age) in [("new", 0), ("half a year", 182), ("just before two thirds", 243)] {
-            let kept = WebhookCa::keep_or_renew(Some(first.clone()), START + days(age)).unwrap();
-            assert_eq!(kept, first, "{name}");
+            assert_eq!(later(&first, START + days(age)), first, "{name}");
         }
         let at = START + days(244);
-        let second = WebhookCa::keep_or_renew(Some(first.clone()), at).unwrap();
-        assert_ne!(second.cert, first.cert, "renewed at two thirds");
-        assert_eq!(second.bundle(), format!("{}{}", second.cert, first.cert), "old and new are trusted");
-        assert_eq!(second.next_change(at).as_secs(), 24 * 3600);
+        let announced = later(&first, at);
+        let next = announced.next.clone().unwrap();
+        assert_eq!(announced.present.cert, first.present.cert, "announced, not yet used");
+        assert_eq!(announced.bundle(), format!("{}{}", first.present.cert, next.cert), "but trusted");
+        assert_eq!(announced.next_change(at).as_secs(), 600);
+        assert_eq!(later(&announced, at + minutes(9)), announced);
 
-        let same = WebhookCa::keep_or_renew(Some(second.clone()), at + SignedDuration::from_hours(23)).unwrap();
-        assert_eq!(same, second, "for a serving certificate's lifetime");
-        let alone = WebhookCa::keep_or_renew(Some(second.clone()), at + SignedDuration::from_hours(24)).unwrap();
-        assert_eq!(alone.bundle(), second.cert, "then the new one alone");
-        assert_eq!(alone.next_change(at + days(1)).as_secs(), (365 * 24 * 2 / 3 - 24) * 3600);
+        let second = later(&announced, at + minutes(10));
+        assert_eq!(second.present.cert, next.cert, "in use");
+        assert_eq!(second.next, None);
+        assert_eq!(second.bundle(), format!("{}{}", next.cert, first.present.cert), "the old one is still trusted");
+        assert_eq!(later(&second, at + days(2) - minutes(1)), second, "while a certificate of it may be in use");
+        assert_eq!(second.next_change(at).as_secs(), 48 * 3600);
+
+        let alone = later(&second, at + days(2));
+        assert_eq!(alone.bundle(), next.cert, "then the new one alone");
+        assert_eq!(alone.next_change(at).as_secs(), 365 * 24 * 3600 * 2 / 3);
+    }
+
+    #[test]
+    fn an_announcement_that_the_operator_slept_through_is_made_anew() {
+        let announced = WebhookCa::generate(START).unwrap().announce(START).unwrap();
+        let again = later(&announced, START + days(3));
+        assert_eq!(again.present, announced.present, "not used before API servers have heard of it");
+        assert_eq!(again.next.as_ref().map(|next| next.made), Some(START + days(3)));
+    }
+
+    #[test]
+    fn a_secret_that_is_gone_or_damaged() {
+        let ca = WebhookCa::generate(START).unwrap();
+        let now = START + days(1);
+        let settle = |secret: Option<&Secret>, last| WebhookCa::settle(secret, last, now).unwrap();
+        assert_eq!(settle(Some(&broken(&ca)), Some(ca.clone())), ca, "damaged: put back");
+
+        let deleted = settle(None, Some(ca.clone()));
+        assert_eq!(deleted.present, ca.present, "deleted: replicas have certificates of it");
+        assert_eq!(deleted.next.map(|next| next.made), Some(now), "and another is announced");
+
+        for (name, secret) in [("never there", None), ("damaged, and nobody knows what it was", Some(&broken(&ca)))] {
+            let new = settle(secret, None);
+            assert_ne!(new.present, ca.present, "{name}");
+            assert_eq!((new.next, new.previous), (None, None), "{name}");
+        }
+        let mut half = ca.clone().announce(now).unwrap();
+        half.next.as_mut().unwrap().key.clear();
+        assert_eq!(settle(Some(&secret(&half)), None), ca, "an announcement without its key is none");
     }
 
     #[test]
     fn an_expired_authority_is_not_trusted_any_more() {
         let old = WebhookCa::generate(START).unwrap();
-        let new = WebhookCa::keep_or_renew(Some(old), START + days(400)).unwrap();
-        assert_eq!(new.previous, None);
+        let new = later(&old, START + days(400));
+        assert_ne!(new.present.cert, old.present.cert);
+        assert_eq!((new.next, new.previous), (None, None));
     }
 }

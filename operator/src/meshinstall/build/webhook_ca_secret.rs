@@ -1,19 +1,15 @@
 //! Secret `istio-sidecar-injector-ca`: the webhook's certificate authority.
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use names::{labels, resources};
 
 use crate::meshinstall::mesh::{Component, Mesh};
-use crate::meshinstall::trust::{CERT, KEY, PREVIOUS_CERT, WebhookCa};
+use crate::meshinstall::trust::WebhookCa;
 
 /// All revisions of a namespace share it, so it belongs to none of them; the last one to go takes it along.
 pub(super) fn build(mesh: &Mesh, ca: &WebhookCa) -> Secret {
     let mut metadata = mesh.object(Component::Configuration, &mesh.namespace, resources::WEBHOOK_CA_SECRET);
     metadata.owner_references = None;
     metadata.labels.get_or_insert_default().retain(|label, _| label != labels::OWNED_BY && label != labels::REVISION);
-    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
-    let mut data = [(CERT.to_owned(), bytes(&ca.cert)), (KEY.to_owned(), bytes(&ca.key))].to_vec();
-    data.extend(ca.previous.as_deref().map(|cert| (PREVIOUS_CERT.to_owned(), bytes(cert))));
-    Secret { metadata, type_: Some("Opaque".into()), data: Some(data.into_iter().collect()), ..Secret::default() }
+    Secret { metadata, type_: Some("Opaque".into()), data: Some(ca.data()), ..Secret::default() }
 }
