@@ -13,6 +13,12 @@ pub const FORESTAY: &str = "forestay";
 pub const RELATED_IMAGE_PROXY: &str = "RELATED_IMAGE_PROXY";
 /// The operator's environment variable that names the multi-call image.
 pub const RELATED_IMAGE_FORESTAY: &str = "RELATED_IMAGE_FORESTAY";
+/// Every image that an installation runs: the operator's environment variable for it, and its name.
+pub const RELATED: [(&str, &str); 2] = [(RELATED_IMAGE_FORESTAY, FORESTAY), (RELATED_IMAGE_PROXY, PROXY)];
+/// The operating system that images are built for, as Go and Kubernetes call it.
+pub const OS: &str = "linux";
+/// The architecture that images are built for, as Go and Kubernetes call it.
+pub const ARCHITECTURE: &str = "amd64";
 
 /// `<hub>/<name>:<tag>`; a name with a `/` in it is a whole reference already and is taken as it is.
 pub fn reference(hub: &str, name: &str, tag: &str) -> String {

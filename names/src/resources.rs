@@ -4,6 +4,8 @@ use crate::DEFAULT_REVISION;
 
 /// The mesh's namespace unless configured otherwise.
 pub const MESH_NAMESPACE: &str = "istio-system";
+/// The API group of our own kinds.
+pub const API_GROUP: &str = "install.forestay.dev";
 /// The operator's namespace.
 pub const OPERATOR_NAMESPACE: &str = "forestay-system";
 /// The operator's Deployment, ServiceAccount, Lease and field manager.

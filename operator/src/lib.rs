@@ -8,11 +8,14 @@
 //! * `controller`: which watches bring which MeshInstall up; `live`: what those watches know
 //! * `meshinstall`: one reconciliation, step by step; the steps that decide are pure
 //! * `rbac`: who may do what, in one table; `answer`: a refusal of the API server in its own words
-//! * [`manifests()`]: the operator's own YAML, from the same code
+//! * [`manifests()`]: the operator's own YAML, from the same code; `kustomize`: the same as bases; [`bundle()`]: the same as
+//!   a package for OLM
 //! * [`injection_settings()`]: what the webhook of a MeshInstall would read, without a cluster
 
 mod answer;
+mod bundle;
 mod controller;
+mod kustomize;
 mod leader;
 mod live;
 mod manifests;
@@ -22,6 +25,7 @@ mod rbac;
 mod run;
 mod serve;
 
+pub use bundle::{bundle, released_catalogs};
 pub use manifests::{Manifest, manifests};
 pub use meshinstall::injection::{InjectionError, InjectionSettings, injection_settings};
 pub use run::{Args, run};

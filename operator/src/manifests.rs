@@ -1,7 +1,7 @@
 //! The operator's own YAML, and the page about its conditions: made from the code that they speak of.
 //!
 //! `kubectl apply -f config/install.yaml` is everything in one file; `config/crd`, `config/operator` and `config/rbac`
-//! are its parts. A test holds the committed files against this; `FORESTAY_WRITE_MANIFESTS=1 cargo test -p
+//! are its parts, each a base for kustomize, and `config/default` is all of them again. A test holds the committed files against this; `FORESTAY_WRITE_MANIFESTS=1 cargo test -p
 //! forestay-operator` writes them.
 
 use std::collections::BTreeMap;
@@ -10,13 +10,16 @@ use std::fmt::Write as _;
 use crds::install::condition::{ConditionType, Reason};
 use crds::yaml::{self, YamlError};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
-use k8s_openapi::api::core::v1::{Container, Namespace, PodSpec, PodTemplateSpec, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    Affinity, Container, Namespace, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
+    PodTemplateSpec, ServiceAccount,
+};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use names::{images, labels, ports, resources};
 
 use crate::meshinstall::build::pod;
-use crate::rbac;
+use crate::{kustomize, rbac};
 
 /// A generated file of the repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub struct Manifest {
     pub content: String,
 }
 
-const HEAD: &str = "# Generated from the code in operator/; do not edit.\n";
+pub(crate) const HEAD: &str = "# Generated from the code in operator/; do not edit.\n";
 
 /// Every file that the operator's code gives.
 pub fn manifests() -> Result<Vec<Manifest>, YamlError> {
@@ -42,16 +45,19 @@ pub fn manifests() -> Result<Vec<Manifest>, YamlError> {
         yaml::to_string(&role())?,
         yaml::to_string(&role_binding())?,
     ]);
-    let definitions: Vec<String> = crds::manifests()?.into_iter().map(|manifest| manifest.yaml).collect();
+    let (names, definitions): (Vec<String>, Vec<String>) =
+        crds::manifests()?.into_iter().map(|manifest| (manifest.file_name, manifest.yaml)).unzip();
     let install = format!("{HEAD}{}---\n{operator}---\n{rbac}", documents(&definitions));
-    Ok([
+    let mut manifests: Vec<Manifest> = [
         ("config/operator/operator.yaml", format!("{HEAD}{operator}")),
         ("config/rbac/operator.yaml", format!("{HEAD}{rbac}")),
         ("config/install.yaml", install),
         ("docs/guide/conditions.md", conditions()),
     ]
     .map(|(path, content)| Manifest { path: path.to_owned(), content })
-    .into())
+    .into();
+    manifests.extend(kustomize::bases(&names)?);
+    Ok(manifests)
 }
 
 fn documents(documents: &[String]) -> String {
@@ -75,7 +81,8 @@ fn selector() -> BTreeMap<String, String> {
     BTreeMap::from([(labels::KUBERNETES_NAME.to_owned(), resources::OPERATOR.to_owned())])
 }
 
-fn namespace() -> Namespace {
+/// The operator's namespace.
+pub(crate) fn namespace() -> Namespace {
     let restricted = ("pod-security.kubernetes.io/enforce".to_owned(), "restricted".to_owned());
     Namespace {
         metadata: ObjectMeta {
@@ -91,7 +98,8 @@ fn service_account() -> ServiceAccount {
     ServiceAccount { metadata: metadata(), ..ServiceAccount::default() }
 }
 
-fn deployment() -> Deployment {
+/// The operator's Deployment.
+pub(crate) fn deployment() -> Deployment {
     let container = Container {
         name: "operator".into(),
         image: Some(images::reference(images::HUB, images::FORESTAY, names::VERSION)),
@@ -121,6 +129,7 @@ fn deployment() -> Deployment {
                     ..ObjectMeta::default()
                 }),
                 spec: Some(PodSpec {
+                    affinity: Some(affinity()),
                     service_account_name: Some(resources::OPERATOR.into()),
                     security_context: Some(pod::pod_security(false)),
                     containers: vec![container],
@@ -131,6 +140,27 @@ fn deployment() -> Deployment {
         }),
         status: None,
     }
+}
+
+/// Only nodes that the image runs on: clusters may have others beside them.
+fn affinity() -> Affinity {
+    let require = |label: &str, value: &str| NodeSelectorRequirement {
+        key: label.into(),
+        operator: "In".into(),
+        values: Some(vec![value.into()]),
+    };
+    let term = NodeSelectorTerm {
+        match_expressions: Some(vec![
+            require("kubernetes.io/os", images::OS),
+            require("kubernetes.io/arch", images::ARCHITECTURE),
+        ]),
+        match_fields: None,
+    };
+    let node = NodeAffinity {
+        required_during_scheduling_ignored_during_execution: Some(NodeSelector { node_selector_terms: vec![term] }),
+        ..NodeAffinity::default()
+    };
+    Affinity { node_affinity: Some(node), ..Affinity::default() }
 }
 
 fn cluster_role() -> ClusterRole {
@@ -190,15 +220,20 @@ fn conditions() -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::Path;
 
-    use super::manifests;
+    use super::{Manifest, manifests};
 
     #[test]
     fn the_committed_files_are_current() {
+        check_committed(&manifests().unwrap());
+    }
+
+    /// Writes the files instead, when asked to.
+    pub(crate) fn check_committed(manifests: &[Manifest]) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for manifest in manifests().unwrap() {
+        for manifest in manifests {
             let path = root.join(&manifest.path);
             if std::env::var_os("FORESTAY_WRITE_MANIFESTS").is_some() {
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,13 +1,18 @@
 //! `cargo xtask crds`: the YAML that is generated from types and code, and committed: the CustomResourceDefinitions, and
-//! what the operator's code says of itself (its own manifests, everything in one file, the page about conditions).
+//! what the operator's code says of itself (its own manifests, everything in one file, the page about conditions). The
+//! bundle for OLM, which carries the definitions, is written with it.
 
-use std::{collections::BTreeMap, path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
-use crate::workspace::Workspace;
+use crate::{
+    bundle,
+    generated::{Files, Generated},
+    workspace::Workspace,
+};
 
-/// The folder of the definitions, where nothing else may be.
+/// The folder of the definitions.
 const DEFINITIONS: &str = "config/crd";
 /// Client-side apply puts the whole object into an annotation, and annotations end at 262,144 bytes.
 const LARGEST: usize = 250_000;
@@ -19,9 +24,6 @@ pub(crate) struct Arguments {
     check: bool,
 }
 
-/// Files by their path from the workspace's root.
-type Files = BTreeMap<String, String>;
-
 pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result<ExitCode> {
     if arguments.check {
         let problems = problems(workspace)?;
@@ -30,88 +32,56 @@ pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result<ExitCo
         }
         return Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let generated = generated()?;
-    for path in committed(&workspace.root, &generated)?.keys().filter(|path| !generated.contains_key(*path)) {
-        std::fs::remove_file(workspace.root.join(path))?;
-        println!("removed {path}");
-    }
-    for (path, content) in &generated {
-        let file = workspace.root.join(path);
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::write(file, content).with_context(|| format!("writing {path}"))?;
-        println!("{:>7} bytes {path}", content.len());
-    }
+    generated()?.write(&workspace.root)?;
+    bundle::write(workspace)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What is wrong with the committed files.
 pub(crate) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     let generated = generated()?;
-    Ok(differences(&generated, &committed(&workspace.root, &generated)?))
+    let mut problems = generated.problems(&workspace.root)?;
+    problems.extend(too_large(&generated.files));
+    Ok(problems)
 }
 
-fn generated() -> Result<Files> {
+fn generated() -> Result<Generated> {
     let definitions = ::crds::manifests().context("generating the definitions")?;
     let operators = operator::manifests().context("generating the operator's manifests")?;
-    Ok(definitions
+    let files = definitions
         .into_iter()
         .map(|manifest| (format!("{DEFINITIONS}/{}", manifest.file_name), manifest.yaml))
         .chain(operators.into_iter().map(|manifest| (manifest.path, manifest.content)))
-        .collect())
+        .collect();
+    Ok(Generated { chore: "cargo xtask crds", files, folders: &[DEFINITIONS], kept: Vec::new() })
 }
 
-/// The generated files as they are in the work tree, and every other file in the folder of the definitions.
-fn committed(root: &Path, generated: &Files) -> Result<Files> {
-    let mut paths: Vec<String> = generated.keys().cloned().collect();
-    if let Ok(entries) = root.join(DEFINITIONS).read_dir() {
-        for entry in entries {
-            paths.extend(entry?.file_name().to_str().map(|name| format!("{DEFINITIONS}/{name}")));
-        }
-    }
-    let read = |path: String| std::fs::read_to_string(root.join(&path)).ok().map(|content| (path, content));
-    Ok(paths.into_iter().filter_map(read).collect())
-}
-
-fn differences(generated: &Files, committed: &Files) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (path, content) in generated {
-        match committed.get(path) {
-            None => problems.push(format!("{path}: missing; run `cargo xtask crds`")),
-            Some(text) if text != content => {
-                problems.push(format!("{path}: not what the code says; run `cargo xtask crds`"));
-            }
-            Some(_) => {}
-        }
-        if path.starts_with(DEFINITIONS) && content.len() > LARGEST {
+fn too_large(files: &Files) -> Vec<String> {
+    let large = |(path, content): &(&String, &String)| path.starts_with(DEFINITIONS) && content.len() > LARGEST;
+    files
+        .iter()
+        .filter(large)
+        .map(|(path, content)| {
             let size = content.len();
-            problems.push(format!("{path}: {size} bytes; over {LARGEST} `kubectl apply` without --server-side fails"));
-        }
-    }
-    for path in committed.keys().filter(|path| !generated.contains_key(*path)) {
-        problems.push(format!("{path}: nothing generates it; run `cargo xtask crds`"));
-    }
-    problems
+            format!("{path}: {size} bytes; over {LARGEST} `kubectl apply` without --server-side fails")
+        })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Files, LARGEST, differences};
+    use super::{Files, LARGEST, too_large};
 
     #[test]
-    fn stale_missing_left_over_and_large_files_are_found() {
-        let files = |files: &[(&str, &str)]| -> Files {
-            files.iter().map(|(path, text)| (format!("config/crd/{path}"), (*text).to_owned())).collect()
-        };
+    fn one_object_must_be_small_not_a_file_of_many() {
         let large = "x".repeat(LARGEST + 1);
-        let generated = files(&[("same", "1"), ("stale", "2"), ("missing", "3"), ("large", &large)]);
-        let committed = files(&[("same", "1"), ("stale", "0"), ("large", &large), ("old", "")]);
-        let problems = differences(&generated, &committed);
-        let begin: Vec<&str> = problems.iter().filter_map(|problem| problem.split(':').next()).collect();
-        assert_eq!(begin, ["config/crd/large", "config/crd/missing", "config/crd/stale", "config/crd/old"]);
-
-        let elsewhere = Files::from([("config/install.yaml".to_owned(), large)]);
-        assert!(differences(&elsewhere, &elsewhere).is_empty(), "one object must be small, not a file of many");
+        let files = Files::from([
+            ("config/crd/large.yaml".to_owned(), large.clone()),
+            ("config/crd/small.yaml".to_owned(), "x".to_owned()),
+            ("config/install.yaml".to_owned(), large),
+        ]);
+        let problems = too_large(&files);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].starts_with("config/crd/large.yaml: "), "{problems:?}");
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! * [`demo`]: the main job on a real Kubernetes, step by step
 //! * [`test`](mod@test): everything that is checked, in tiers; [`vectors`]: the test vectors alone
-//! * [`images`], [`crds`], [`shapes`]: what gets built and generated; [`mod@bench`]: what is measured beside the peers
+//! * [`images`], [`crds`], [`bundle`], [`shapes`]: what gets built and generated; [`mod@bench`]: what is measured beside the peers
 //! * `structure`: who may import whom, enforced by a test
-//! * [`show`]: how all of them tell what they are doing; [`program`]: how they run other programs; [`tally`]: what a test
-//!   runner's output says
+//! * [`show`]: how all of them tell what they are doing; [`program`]: how they run other programs; [`generated`]: files that
+//!   code makes and that are committed; [`tally`]: what a test runner's output says
 
 mod bench;
+mod bundle;
 mod crds;
 mod demo;
+mod generated;
 mod images;
 mod program;
 mod shapes;
@@ -51,8 +53,10 @@ enum Verb {
     /// Remove every box of this machine (of `$FORESTAY_STATE`), whatever state it is in
     #[command(hide = true)]
     CleanUp,
-    /// Write the YAML that is generated from types and code (config/crd, the operator); or check it
+    /// Write the YAML that is generated from types and code (config/crd, the operator, the bundle); or check it
     Crds(crds::Arguments),
+    /// Write the operator's package for OLM (config/bundle, config/catalog); or check it, with OLM's own validators
+    Bundle(bundle::Arguments),
     /// Write the table of Envoy's messages that the proxy's /config_dump is written by; or check it
     Shapes(shapes::Arguments),
 }
@@ -83,6 +87,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Verb::Bench(arguments) => bench::run(arguments, &workspace, &show),
         Verb::CleanUp => clean_up(),
         Verb::Crds(arguments) => crds::run(arguments, &workspace),
+        Verb::Bundle(arguments) => bundle::run(arguments, &workspace, &show),
         Verb::Shapes(arguments) => shapes::run(arguments, &workspace),
     }
 }

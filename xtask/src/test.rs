@@ -16,7 +16,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
-    crds, program, shapes,
+    bundle, crds, program, shapes,
     show::Show,
     tally::{self, Tally},
     workspace::Workspace,
@@ -50,6 +50,8 @@ pub(crate) enum Tier {
     Doc,
     /// The committed CRDs and whatever else is generated are what the types say
     Crds,
+    /// The committed bundle for OLM is what the code says, and OLM's own checks find nothing
+    Bundle,
     /// The scenarios on a real Kubernetes
     Cluster,
 }
@@ -143,6 +145,13 @@ impl Tier {
                 failures.extend(shapes::problems(context.workspace)?);
                 std::fs::write(context.log, failures.join("\n"))?;
                 Ok(Outcome { tally: Tally::check(failures.is_empty()), failures })
+            }
+            Tier::Bundle => {
+                let mut outcome = check(bundle::checker(context.workspace, context.show)?, context)?;
+                let stale = bundle::problems(context.workspace)?;
+                outcome.tally += Tally::check(stale.is_empty());
+                outcome.failures.extend(stale);
+                Ok(outcome)
             }
             Tier::Cluster => tests(cluster::command(context)?, context),
         }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use names::images::{ARCHITECTURE, OS};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -106,8 +107,8 @@ fn describe(image: &Image, blobs: &mut BTreeMap<String, Arc<[u8]>>) -> Value {
     let config = add(
         blobs,
         &json!({
-            "architecture": "amd64",
-            "os": "linux",
+            "architecture": ARCHITECTURE,
+            "os": OS,
             "config": { "Entrypoint": image.entrypoint, "Env": image.environment, "User": image.user, "WorkingDir": "/" },
             "rootfs": { "type": "layers", "diff_ids": image.layers.iter().map(|layer| format!("sha256:{}", layer.digest)).collect::<Vec<_>>() },
         }),
@@ -130,7 +131,7 @@ fn describe(image: &Image, blobs: &mut BTreeMap<String, Arc<[u8]>>) -> Value {
     let tag = image.reference.rsplit_once(':').map_or("latest", |(_, tag)| tag);
     entry["annotations"] =
         json!({ "io.containerd.image.name": image.reference, "org.opencontainers.image.ref.name": tag });
-    entry["platform"] = json!({ "architecture": "amd64", "os": "linux" });
+    entry["platform"] = json!({ "architecture": ARCHITECTURE, "os": OS });
     entry
 }
 

@@ -1,6 +1,7 @@
 //! Every scenario, group by group.
 
 mod boxes;
+mod bundle;
 pub(crate) mod footprint;
 mod mesh;
 mod probe;
@@ -11,7 +12,7 @@ pub(crate) use boxes::{HOLD_WORD, hold};
 
 /// The table of all scenarios.
 pub(crate) fn all() -> Vec<Group> {
-    let mut groups = vec![boxes::group()];
+    let mut groups = vec![boxes::group(), bundle::group()];
     let samples = mesh::samples();
     if samples.exists() {
         groups.push(mesh::group());

@@ -1,4 +1,4 @@
-//! The Go binaries, built from the modules in `e2e/go` and `e2e/go-httpbin`.
+//! The Go binaries, built from the modules in `e2e/go`, `e2e/go-httpbin` and `e2e/go-olm`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,12 @@ pub(crate) const HTTPBIN: Program = Program {
     package: ".",
     cost: "go-httpbin from its Go module, some seconds, once",
 };
+pub(crate) const OLM_CHECK: Program = Program {
+    name: "olm-check",
+    module: "go-olm",
+    package: ".",
+    cost: "OLM's validators from their Go modules, about a minute and a half on 2 cores, once",
+};
 
 const FLAGS: [&str; 3] = ["build", "-mod=readonly", "-trimpath"];
 const ENVIRONMENT: [(&str, &str); 4] =
@@ -50,13 +56,15 @@ pub(crate) fn build(cache: &Cache, program: &Program, progress: &dyn Progress) -
     let manifest = module.join("go.mod");
     let text = fs::read_to_string(&manifest).with_context(|| format!("read {}", manifest.display()))?;
     let link = kubernetes_version(&text).map_or_else(|| Ok(STRIP.to_owned()), |version| link_flags(&version))?;
-    let key = Key::new()
+    let mut key = Key::new()
         .text(&go_version(&module)?)
         .text(&FLAGS.join(" "))
         .text(&link)
         .content_of(&manifest)?
-        .content_of(&module.join("go.sum"))?
-        .content_of(&module.join(program.package).join("main.go"))?;
+        .content_of(&module.join("go.sum"))?;
+    for source in sources(&module.join(program.package))? {
+        key = key.content_of(&source)?;
+    }
     cache.file(program.name, key, |to| {
         progress.note(&format!("{}: {}", program.name, program.cost));
         step(progress, &format!("build {}", program.name), || {
@@ -80,6 +88,19 @@ pub(crate) fn build(cache: &Cache, program: &Program, progress: &dyn Progress) -
             Ok(())
         })
     })
+}
+
+/// The Go files of a package, in order.
+fn sources(package: &Path) -> Result<Vec<PathBuf>> {
+    let mut sources = Vec::new();
+    for entry in fs::read_dir(package).with_context(|| format!("read {}", package.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "go") {
+            sources.push(path);
+        }
+    }
+    sources.sort();
+    Ok(sources)
 }
 
 fn go(module: &Path) -> Command {

@@ -67,6 +67,11 @@ pub fn httpbin(progress: &dyn Progress) -> Result<PathBuf> {
     go::build(&Cache::open()?, &go::HTTPBIN, progress)
 }
 
+/// OLM's validators as one program, `olm-check`.
+pub fn olm_checker(progress: &dyn Progress) -> Result<PathBuf> {
+    go::build(&Cache::open()?, &go::OLM_CHECK, progress)
+}
+
 /// Boxes need root: namespaces, mounts, control groups.
 pub fn require_root() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {

@@ -113,15 +113,20 @@ pub(crate) fn group() -> Group {
 
 /// The images: our own, Bookinfo's, curl and httpbin, from the programs that were built beside this one.
 fn archives() -> Result<Vec<PathBuf>> {
-    let program = std::env::current_exe().context("the path of this program")?;
-    let binaries = images::Binaries::in_folder(program.parent().context("the folder of this program")?);
-    let cache = tools::Cache::open()?;
     // Before any box is there, so that a mirror that is away is not taken for a fault of the mesh; all at once.
     tools::ensure_packages(&["binutils", "tcpdump"], &progress::PlainLines)?;
+    let (binaries, cache) = (binaries()?, tools::Cache::open()?);
     let mut archives = images::mesh(&binaries, &cache)?;
     archives.push(images::samples(&binaries, &cache)?);
     archives.push(images::httpbin(&tools::httpbin(&progress::PlainLines)?, &cache)?);
     Ok(archives.into_iter().map(|archive| archive.path).collect())
+}
+
+/// The programs that were built beside this one, and what puts them into images.
+pub(crate) fn binaries() -> Result<images::Binaries> {
+    let program = std::env::current_exe().context("the path of this program")?;
+    tools::ensure_packages(&["binutils"], &progress::PlainLines)?;
+    Ok(images::Binaries::in_folder(program.parent().context("the folder of this program")?))
 }
 
 /// How long a change may take to show, generously: the machine is shared and noisy.
