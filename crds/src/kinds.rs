@@ -12,6 +12,7 @@ use crate::extensions::{traffic_extension, wasm_plugin};
 use crate::networking::{destination_rule, gateway, service_entry, virtual_service};
 use crate::parse::{ParseError, parse};
 use crate::security::{authorization_policy, peer_authentication, request_authentication};
+pub use crate::structural::UnknownField;
 use crate::{extensions, manifests, networking, security, structural, telemetry};
 
 /// One row a kind: its type, its plural, its versions as Istio lists them, and its check.
@@ -74,6 +75,14 @@ macro_rules! kinds {
                     })*
                 }
             }
+
+            /// The object as its type writes what it has read; for tests.
+            #[doc(hidden)]
+            pub fn rewritten(self, object: Value) -> Result<Value, ParseError> {
+                match self {
+                    $(Self::$name => parse::<$module::$name>(object).and_then(|object| written(&object)),)*
+                }
+            }
         }
     };
 }
@@ -89,6 +98,10 @@ kinds! {
     Telemetry: telemetry / telemetry, "telemetries", telemetry::VERSIONS, |it| it.spec.check();
     WasmPlugin: extensions / wasm_plugin, "wasmplugins", extensions::VERSIONS, |it| it.spec.check();
     TrafficExtension: extensions / traffic_extension, "trafficextensions", extensions::VERSIONS, |it| it.spec.check();
+}
+
+fn written<T: serde::Serialize>(object: &T) -> Result<Value, ParseError> {
+    serde_json::to_value(object).map_err(|error| ParseError { path: String::new(), message: error.to_string() })
 }
 
 impl Kind {
@@ -135,6 +148,11 @@ impl Kind {
     /// Paths of fields that the kind does not have, such as `spec.http[0].rout`. The API server drops them (`kubectl`
     /// warns), so they can only be seen before it.
     pub fn unknown_fields(self, object: &Value) -> Vec<String> {
+        self.unknown(object).into_iter().map(|field| field.path).collect()
+    }
+
+    /// The same, with the fields that may have been meant.
+    pub fn unknown(self, object: &Value) -> Vec<UnknownField> {
         structural::unknown_fields(self.schema(), object)
     }
 
@@ -218,6 +236,9 @@ mod tests {
         });
         let found = Kind::VirtualService.unknown_fields(&object);
         assert_eq!(found, ["spec.http[0].rout", "spec.exportsTo", "specs"]);
+        let told: Vec<_> = Kind::VirtualService.unknown(&object).iter().map(ToString::to_string).collect();
+        assert_eq!(told[0], "spec.http[0].rout: unknown field; did you mean route?");
+        assert_eq!(told[2], "specs: unknown field", "there is a spec already");
     }
 
     #[test]

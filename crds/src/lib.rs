@@ -19,6 +19,7 @@ pub mod kinds;
 mod manifests;
 pub mod meshconfig;
 mod message;
+mod nearest;
 pub mod networking;
 mod parse;
 mod schema;
@@ -32,4 +33,5 @@ pub mod yaml;
 
 pub use duration::{Duration, NotADuration};
 pub use manifests::{Manifest, istio as istio_definitions, manifests};
+pub use nearest::nearest;
 pub use parse::{ParseError, parse};

@@ -5,19 +5,37 @@
 //! kind's check (`tests/cel.rs` holds that true).
 
 use std::collections::HashSet;
+use std::fmt;
 
 use serde_json::{Map, Value};
 
 use crate::check::{Problem, Severity};
+use crate::nearest::nearest;
 
-/// Paths of the fields that the schema does not have, such as `spec.http[0].rout`. The API server drops these.
-pub(crate) fn unknown_fields(schema: &Value, object: &Value) -> Vec<String> {
+/// A field that a kind does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownField {
+    /// Its path, such as `spec.http[0].rout`.
+    pub path: String,
+    /// The field that its author may have meant, such as `route`.
+    pub nearest: Option<String>,
+}
+
+impl fmt::Display for UnknownField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: unknown field", self.path)?;
+        self.nearest.as_ref().map_or(Ok(()), |name| write!(f, "; did you mean {name}?"))
+    }
+}
+
+/// The fields that the schema does not have. The API server drops these.
+pub(crate) fn unknown_fields(schema: &Value, object: &Value) -> Vec<UnknownField> {
     let mut found = Vec::new();
     unknown(schema, object, "", &mut found);
     found
 }
 
-fn unknown(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
+fn unknown(schema: &Value, value: &Value, path: &str, found: &mut Vec<UnknownField>) {
     match value {
         Value::Object(members) => {
             let properties = schema.get("properties").and_then(Value::as_object);
@@ -30,7 +48,10 @@ fn unknown(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
                 } else if let Some(inner) = additional {
                     unknown(inner, member, &format!("{path}[{name}]"), found);
                 } else if !free {
-                    found.push(join(path, name));
+                    // A field that is there already is not the one that was meant.
+                    let known = properties.into_iter().flatten().map(|(known, _)| known.as_str());
+                    let nearest = nearest(name, known.filter(|known| !members.contains_key(*known)));
+                    found.push(UnknownField { path: join(path, name), nearest: nearest.map(str::to_owned) });
                 }
             }
         }
@@ -287,7 +308,8 @@ mod tests {
             ("below a known one of those", json!({"free": {"known": {"b": 1}}}), vec!["free.known.b"]),
         ];
         for (name, object, expected) in rows {
-            assert_eq!(unknown_fields(&schema(), &object), expected, "{name}");
+            let found: Vec<String> = unknown_fields(&schema(), &object).into_iter().map(|field| field.path).collect();
+            assert_eq!(found, expected, "{name}");
         }
     }
 
