@@ -2,8 +2,8 @@
 //! have a file or a folder each.
 //!
 //! * `forestay operator`, `forestay istiod`, `forestay webhook`: the servers, as their Deployments start them
-//! * [`kube_inject`]: `forestay kube-inject`; [`check_inject`]: `forestay x check-inject`; [`version`]: `forestay version`;
-//!   [`completion`]: `forestay completion`
+//! * [`kube_inject`]: `forestay kube-inject`; [`check_inject`]: `forestay x check-inject`; [`validate`]: `forestay validate`;
+//!   [`version`]: `forestay version`; [`completion`]: `forestay completion`
 //! * [`cluster`]: the flags that say which cluster and namespaces; [`input`]: files that are named; [`exit`]: how a verb ends
 
 mod check_inject;
@@ -13,6 +13,7 @@ mod exit;
 mod input;
 mod kube_inject;
 mod log;
+mod validate;
 mod version;
 
 use std::process::ExitCode;
@@ -45,6 +46,9 @@ enum Verb {
     Webhook(webhook::Args),
     /// Inject sidecars into the workloads of files
     KubeInject(Box<kube_inject::Args>),
+    /// Check Istio's objects in files
+    #[command(visible_alias = "v")]
+    Validate(validate::Args),
     /// Tell the versions of this program, the control plane and the proxies
     Version(version::Args),
     /// What may still change
@@ -88,6 +92,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
             Verb::Istiod(args) => Ok(control::run(*args).await?),
             Verb::Webhook(args) => Ok(webhook::run(args).await?),
             Verb::KubeInject(args) => kube_inject::run(*args).await,
+            Verb::Validate(args) => validate::run(&args),
             Verb::Version(args) => Ok(version::run(args).await?),
             Verb::Experimental(Experimental::CheckInject(args)) => check_inject::run(args).await,
             Verb::Completion(args) => {

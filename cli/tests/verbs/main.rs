@@ -8,6 +8,7 @@ mod api_server;
 mod check_inject;
 mod completion;
 mod kube_inject;
+mod validate;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -52,10 +53,11 @@ fn samples(folder: &str) -> Option<PathBuf> {
 
 #[test]
 fn a_command_line_that_cannot_be_meant_ends_with_64() {
-    let rows: [(&str, &[&str]); 5] = [
+    let rows: [(&str, &[&str]); 6] = [
         ("no verb", &[]),
         ("an unknown verb", &["analyse-everything"]),
         ("an unknown flag", &["version", "--nothing"]),
+        ("validate without a file", &["validate"]),
         ("kube-inject without a file", &["kube-inject"]),
         ("a name that names nothing", &["x", "check-inject", "service/a"]),
     ];
@@ -70,7 +72,7 @@ fn a_command_line_that_cannot_be_meant_ends_with_64() {
 fn help_and_version_are_no_mistakes() {
     let ended = forestay(&["--help"]);
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
-    for verb in ["kube-inject", "experimental", "completion", "version"] {
+    for verb in ["kube-inject", "validate", "experimental", "completion", "version"] {
         assert!(ended.out.contains(&format!("\n  {verb}")), "{}", ended.out);
     }
     assert_eq!(forestay(&["--version"]).code, 0);
@@ -84,6 +86,7 @@ fn a_kubeconfig_that_is_named_must_be_there() {
     for arguments in [
         &["x", "check-inject", "a", "--kubeconfig", "/nonexistent/config"][..],
         &["kube-inject", "-f", "-", "-c", "/nonexistent/config"],
+        &["validate", "-f", "-", "-c", "/nonexistent/config"],
     ] {
         let ended = forestay(arguments);
         assert_eq!(ended.code, 1, "{ended:?}");
