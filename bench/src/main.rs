@@ -3,11 +3,12 @@
 //! * [`work`]: what a gateway has to do, once as Istio's objects (for Forestay and Envoy), once as HAProxy's configuration
 //! * [`mesh`], [`signer`]: a control plane without a Kubernetes; [`peers`]: the proxies; [`backend`]: what they lead to
 //! * [`load`], [`syscalls`], [`process`]: the instruments; [`network`]: the room, a network namespace of its own
-//! * [`measure`]: the measurements; [`report`]: medians, ratios and tables
+//! * [`measure`]: the measurements; [`admission`]: those of the webhook; [`report`]: medians, ratios and tables
 //!
 //! Times on a shared machine mean little by themselves: rounds of all peers are interleaved, and what counts is the
 //! ratio within a round.
 
+mod admission;
 mod backend;
 mod load;
 mod measure;
@@ -60,6 +61,8 @@ enum What {
     Memory,
     /// From the start of a proxy until it is ready
     Start,
+    /// Latency, CPU and memory of the webhook's admissions
+    Admission,
     /// Sizes of the programs
     Sizes,
 }
@@ -78,7 +81,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let programs = Programs::find(arguments.binaries.as_deref(), arguments.envoy.as_deref())?;
     let load = load::Load { connections: 32, duration: Duration::from_secs(arguments.seconds.max(1)) };
     let rounds = arguments.rounds.max(1);
-    let everything = [What::Sizes, What::Start, What::Memory, What::Syscalls, What::Gateway];
+    let everything = [What::Sizes, What::Start, What::Memory, What::Admission, What::Syscalls, What::Gateway];
     let chosen = if arguments.what.is_empty() { &everything[..] } else { &arguments.what };
     for what in chosen {
         match what {
@@ -88,6 +91,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             }
             What::Syscalls => measure::syscalls(&programs)?,
             What::Memory => measure::memory(&programs)?,
+            What::Admission => admission::measure(&programs, arguments.seconds.max(1))?,
             What::Start => measure::start(&programs, rounds)?,
             What::Sizes => measure::sizes(&programs)?,
         }

@@ -43,6 +43,12 @@ impl Program {
         field(&status, "RssAnon").with_context(|| format!("reading the memory of {}", self.name))
     }
 
+    /// All of its memory that is in the machine's, in KiB: also what it shares with files.
+    pub(crate) fn resident(&self) -> Result<u64> {
+        let status = self.read("status")?;
+        field(&status, "VmRSS").with_context(|| format!("reading the memory of {}", self.name))
+    }
+
     fn read(&self, file: &str) -> Result<String> {
         let path = format!("/proc/{}/{file}", self.pid());
         std::fs::read_to_string(&path).with_context(|| format!("reading {path}: did {} end?", self.name))

@@ -16,3 +16,5 @@ pub const IGNORE: &str = "install.forestay.dev/ignore";
 pub const RENDERED: &str = "install.forestay.dev/rendered";
 /// On an AuthorizationPolicy: `"true"` tries it out; it decides nothing and shows in metrics and logs.
 pub const DRY_RUN: &str = "istio.io/dry-run";
+/// On an object of Istio's: its admission is refused, whatever it says. Istio probes its validation with it.
+pub const ALWAYS_REJECT: &str = "internal.istio.io/webhook-always-reject";

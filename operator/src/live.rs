@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crds::install::MeshInstall;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -29,6 +29,7 @@ pub(crate) fn managed_kinds() -> Vec<ApiResource> {
     }
     vec![
         kind::<MutatingWebhookConfiguration>(),
+        kind::<ValidatingWebhookConfiguration>(),
         kind::<Deployment>(),
         kind::<PodDisruptionBudget>(),
         kind::<Service>(),

@@ -115,7 +115,7 @@ const OPERATOR_OWN: &[Rule] = &[
     rule("apps", &["deployments"], MANAGE),
     rule("policy", &["poddisruptionbudgets"], MANAGE),
     rule("rbac.authorization.k8s.io", &["roles", "rolebindings", "clusterroles", "clusterrolebindings"], MANAGE),
-    rule("admissionregistration.k8s.io", &["mutatingwebhookconfigurations"], MANAGE),
+    rule("admissionregistration.k8s.io", &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"], MANAGE),
     rule("", &["pods"], READ),
     rule("discovery.k8s.io", &["endpointslices"], READ),
     rule("events.k8s.io", &["events"], &["create", "patch"]),

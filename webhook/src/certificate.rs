@@ -41,6 +41,20 @@ pub(crate) enum CertificateError {
 const CERT: &str = "ca-cert.pem";
 const KEY: &str = "ca-key.pem";
 
+/// A certificate to serve with.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) certified: Arc<CertifiedKey>,
+    until: SystemTime,
+}
+
+impl Serving {
+    /// Nobody accepts it any more: the Secret has been broken or out of reach for a day.
+    pub(crate) fn has_expired(&self, now: SystemTime) -> bool {
+        self.until <= now
+    }
+}
+
 /// The names under which the API server may call a revision's webhook.
 pub(crate) fn dns_names(revision: &str, namespace: &str) -> Vec<String> {
     let service = names::resources::injector(revision);
@@ -54,7 +68,7 @@ pub(crate) fn mint(
     dns_names: &[String],
     now: SystemTime,
     provider: &CryptoProvider,
-) -> Result<CertifiedKey, CertificateError> {
+) -> Result<Serving, CertificateError> {
     let unreadable = |key, reason: &dyn ToString| CertificateError::Unreadable { key, reason: reason.to_string() };
     let text = |key: &'static str| {
         let bytes = secret.data.as_ref().and_then(|data| data.get(key)).ok_or(CertificateError::Missing { key })?;
@@ -83,7 +97,8 @@ pub(crate) fn mint(
         params.distinguished_name.push(DnType::CommonName, name.chars().take(64).collect::<String>());
     }
     params.not_before = (now - BACKDATE).into();
-    params.not_after = (now + LIFETIME).into();
+    let until = now + LIFETIME;
+    params.not_after = until.into();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
@@ -91,11 +106,12 @@ pub(crate) fn mint(
     let leaf = params.signed_by(&key, &issuer)?;
     let key_der = PrivateKeyDer::try_from(key.serialize_der())
         .map_err(|error| CertificateError::Use(rustls::Error::General(error.to_owned())))?;
-    Ok(CertifiedKey::from_der(vec![leaf.der().clone(), ca_cert.clone()], key_der, provider)?)
+    let certified = CertifiedKey::from_der(vec![leaf.der().clone(), ca_cert.clone()], key_der, provider)?;
+    Ok(Serving { certified: Arc::new(certified), until })
 }
 
 /// What handshakes take: the newest certificate, or none yet.
-pub(crate) type Current = watch::Receiver<Option<Arc<CertifiedKey>>>;
+pub(crate) type Current = watch::Receiver<Option<Arc<Serving>>>;
 
 /// Hands the newest certificate to every handshake.
 #[derive(Debug)]
@@ -103,7 +119,7 @@ pub(crate) struct Resolver(pub(crate) Current);
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.borrow().clone()
+        self.0.borrow().as_ref().map(|serving| Arc::clone(&serving.certified))
     }
 }
 
@@ -113,7 +129,7 @@ pub(crate) async fn keep_fresh(
     mut secrets: watch::Receiver<Option<Secret>>,
     dns_names: Vec<String>,
     provider: Arc<CryptoProvider>,
-    current: watch::Sender<Option<Arc<CertifiedKey>>>,
+    current: watch::Sender<Option<Arc<Serving>>>,
 ) {
     loop {
         let secret = secrets.borrow_and_update().clone();
@@ -122,9 +138,9 @@ pub(crate) async fn keep_fresh(
                 tracing::debug!(secret = names::resources::WEBHOOK_CA_SECRET, "waiting for the Secret");
                 RENEWAL
             }
-            Some(Ok(certificate)) => {
+            Some(Ok(serving)) => {
                 tracing::info!(names = ?dns_names, "minted a serving certificate");
-                current.send_replace(Some(Arc::new(certificate)));
+                current.send_replace(Some(Arc::new(serving)));
                 RENEWAL
             }
             Some(Err(error)) => {
@@ -188,7 +204,7 @@ mod tests {
                 store.add((*root).clone()).unwrap();
             }
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider()).build().unwrap();
-            let (leaf, chain) = minted.cert.split_first().unwrap();
+            let (leaf, chain) = minted.certified.cert.split_first().unwrap();
             let name = ServerName::try_from(name.to_owned()).unwrap();
             let time = UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap());
             verifier.verify_server_cert(leaf, chain, &name, &[], time).is_ok()
@@ -229,13 +245,13 @@ mod tests {
         // Paused time runs to the renewal by itself.
         current.changed().await.unwrap();
         let second = current.borrow_and_update().clone().unwrap();
-        assert_ne!(first.cert, second.cert);
+        assert_ne!(first.certified.cert, second.certified.cert);
         secrets.send_replace(Some(Secret::default()));
         assert!(tokio::time::timeout(Duration::from_hours(2), current.changed()).await.is_err());
         let (cert, key, der) = authority();
         secrets.send_replace(Some(secret(&cert, &key)));
         current.changed().await.unwrap();
-        assert_eq!(current.borrow_and_update().clone().unwrap().cert[1], der);
+        assert_eq!(current.borrow_and_update().clone().unwrap().certified.cert[1], der);
         drop(secrets);
         task.await.unwrap();
     }

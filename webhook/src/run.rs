@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::body::{BUDGET, Budget};
 use crate::metrics::Metrics;
 use crate::serve::{self, Shared};
 use crate::{certificate, watch as watches};
@@ -27,7 +28,7 @@ pub struct Args {
     /// The revision that this webhook injects
     #[arg(long, env = "REVISION", default_value = names::DEFAULT_REVISION)]
     pub revision: String,
-    /// Port of `/inject`
+    /// Port of `/inject` and `/validate`
     #[arg(long, default_value_t = ports::WEBHOOK)]
     pub port: u16,
     /// Port of `/metrics` and `/version`
@@ -68,8 +69,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let dns_names = certificate::dns_names(&revision, &args.namespace);
     tasks.spawn(certificate::keep_fresh(secret_receiver, dns_names, provider, current));
 
-    let shared =
-        Shared { settings: settings_receiver, certificate: current_receiver.clone(), metrics, ending: ending_receiver };
+    let shared = Shared {
+        settings: settings_receiver,
+        certificate: current_receiver.clone(),
+        metrics,
+        budget: Budget::new(BUDGET),
+        ending: ending_receiver,
+    };
     let tls = serve::tls(current_receiver)?;
     let mut servers = JoinSet::new();
     let routes = [

@@ -1,17 +1,16 @@
-//! Serving: admission on TLS, readiness and metrics in plaintext.
+//! Serving: the two endpoints of admission on TLS, readiness and metrics in plaintext.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -20,19 +19,25 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::body::{self, Budget};
 use crate::certificate;
+use crate::envelope::Answer;
 use crate::inject::settings::Settings;
 use crate::inject::variables;
 use crate::metrics::Metrics;
-use crate::review::{Answer, review};
+use crate::review::review;
+use crate::validate::{self, Checked};
 
-/// A review holds a pod, and the API server takes no request above 3 MiB.
-const LARGEST_BODY: usize = 8 << 20;
-/// The API server waits 10 s for an answer.
-const BODY_TIMEOUT: Duration = Duration::from_secs(8);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-const MOST_CONNECTIONS: usize = 1024;
+/// API servers keep a few connections each; the kubelet and Prometheus come one at a time.
+const MOST_CONNECTIONS: usize = 256;
+/// Reviews at once on a connection of HTTP/2; an API server that has more opens another one.
+const MOST_STREAMS: u32 = 256;
+/// What a client may send before it is read: with [`MOST_CONNECTIONS`], the other bound of memory beside the budget of
+/// bodies.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
 /// How long open connections may finish once serving ends.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -42,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) settings: watch::Receiver<Option<Arc<Settings>>>,
     pub(crate) certificate: certificate::Current,
     pub(crate) metrics: Metrics,
+    /// Memory for the bodies of all requests.
+    pub(crate) budget: Budget,
     /// True once the process was told to end.
     pub(crate) ending: watch::Receiver<bool>,
 }
@@ -53,10 +60,14 @@ impl Shared {
             Some("ending")
         } else if self.settings.borrow().is_none() {
             Some("waiting for the settings: ConfigMaps of the mesh and of the injector, and the nodes")
-        } else if self.certificate.borrow().is_none() {
-            Some("waiting for the certificate: Secret istio-sidecar-injector-ca, which the operator makes")
         } else {
-            None
+            match &*self.certificate.borrow() {
+                None => Some("waiting for the certificate: Secret istio-sidecar-injector-ca, which the operator makes"),
+                Some(serving) if serving.has_expired(SystemTime::now()) => {
+                    Some("the certificate has expired: Secret istio-sidecar-injector-ca is broken or out of reach")
+                }
+                Some(_) => None,
+            }
         }
     }
 }
@@ -64,9 +75,12 @@ impl Shared {
 /// The admission routes.
 pub(crate) fn admission(shared: Shared) -> Router {
     Router::new()
-        .route("/inject", post(admit))
-        .route("/inject/", post(admit))
-        .route("/inject/{*variables}", post(admit))
+        .route("/inject", post(inject))
+        .route("/inject/", post(inject))
+        .route("/inject/{*variables}", post(inject))
+        .route("/validate", post(validate))
+        .route("/validate/", post(validate))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "the webhook answers POST of /inject and /validate\n") })
         .with_state(shared)
 }
 
@@ -89,45 +103,49 @@ pub(crate) fn monitoring(shared: Shared) -> Router {
     Router::new().route("/metrics", get(metrics)).route("/version", get(|| async { names::VERSION })).with_state(shared)
 }
 
-async fn admit(State(shared): State<Shared>, request: Request) -> Response {
+async fn inject(State(shared): State<Shared>, request: Request) -> Response {
     let begin = Instant::now();
     let variables = variables::of_path(request.uri().path());
-    let answer = match read(request.into_body()).await {
+    let answer = match body::read(request.into_body(), &shared.budget).await {
         Ok(body) => {
             let settings = shared.settings.borrow().clone();
-            review(&body, &variables, settings.as_deref())
+            survive(&body.bytes, || review(&body.bytes, &variables, settings.as_deref()))
+                .unwrap_or_else(|answer| answer)
         }
         Err(refusal) => refusal,
     };
-    shared.metrics.answered(answer.verdict, begin.elapsed());
+    shared.metrics.injection(&answer, begin.elapsed());
+    respond(&answer)
+}
+
+async fn validate(State(shared): State<Shared>, request: Request) -> Response {
+    let begin = Instant::now();
+    let checked = match body::read(request.into_body(), &shared.budget).await {
+        Ok(body) => survive(&body.bytes, || validate::check(&body.bytes)),
+        Err(refusal) => Err(refusal),
+    };
+    let Checked { answer, count } = checked.unwrap_or_else(|answer| {
+        shared.metrics.unread(answer.code().unwrap_or_default());
+        Checked { answer, count: None }
+    });
+    shared.metrics.validation(count, begin.elapsed());
+    respond(&answer)
+}
+
+fn respond(answer: &Answer) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], answer.to_json()).into_response()
 }
 
-/// Reads a body within its bounds of size and time; beyond them the question is still answered.
-async fn read(mut body: Body) -> Result<Vec<u8>, Answer> {
-    let deadline = tokio::time::Instant::now() + BODY_TIMEOUT;
-    let mut bytes = Vec::new();
-    loop {
-        let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
-            Err(_) => return Err(Answer::refuse_body(&bytes, 408, "the AdmissionReview took too long to arrive")),
-            Ok(None) => return Ok(bytes),
-            Ok(Some(Err(error))) => {
-                return Err(Answer::refuse_body(
-                    &bytes,
-                    400,
-                    format!("the AdmissionReview did not arrive whole: {error}"),
-                ));
-            }
-            Ok(Some(Ok(frame))) => frame,
-        };
-        if let Ok(data) = frame.into_data() {
-            if bytes.len() + data.len() > LARGEST_BODY {
-                let message = format!("the AdmissionReview is larger than {LARGEST_BODY} bytes");
-                return Err(Answer::refuse_body(&bytes, 413, message));
-            }
-            bytes.extend_from_slice(&data);
-        }
-    }
+/// A mistake of ours in one answer is an answer too, and not the end of a connection with all the others on it.
+fn survive<T>(body: &[u8], answer: impl FnOnce() -> T) -> Result<T, Answer> {
+    catch_unwind(AssertUnwindSafe(answer)).map_err(|_| {
+        tracing::error!("a review ended in a panic");
+        Answer::refuse_body(
+            body,
+            500,
+            "the webhook failed on this object; its log says where. This is a mistake of ours",
+        )
+    })
 }
 
 /// Listens on all addresses, of both families where there are two.
@@ -221,7 +239,10 @@ where
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(16 << 10)
-        .max_concurrent_streams(256)
+        .max_concurrent_streams(MOST_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(64 << 10)
         .keep_alive_interval(HEADER_TIMEOUT);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
     watcher.watch(connection).await

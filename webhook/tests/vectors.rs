@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use forestay_webhook::configuration::{Registration, configuration, selects};
+use forestay_webhook::configuration::{Registration, mutating, selects};
 use forestay_webhook::inject::decide::{Candidate, decide};
 use forestay_webhook::inject::settings::{Config, Settings};
 use forestay_webhook::inject::{InjectError, Request, inject, variables};
@@ -115,7 +115,7 @@ fn webhook_matrix() {
                 enable_namespaces_by_default: case.enable_namespaces_by_default,
                 ca_bundle: b"",
             };
-            for webhook in configuration(&registration).webhooks.unwrap_or_default() {
+            for webhook in mutating(&registration).webhooks.unwrap_or_default() {
                 if selects(&webhook, &case.namespace_labels, &case.pod_labels) {
                     matching.push(istios);
                 }

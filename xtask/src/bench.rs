@@ -18,7 +18,7 @@ const ENVOY: &str =
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What to measure, and how: gateway, syscalls, memory, start, sizes, --rounds N, --seconds N; `-- --help` tells more
+    /// What to measure, and how: gateway, syscalls, memory, start, admission, sizes, --rounds N, --seconds N; `-- --help` tells more
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }

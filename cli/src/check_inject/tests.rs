@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use serde_json::{Value, json};
-use webhook::configuration::{Registration, configuration};
+use webhook::configuration::{Registration, mutating};
 use webhook::inject::settings::Config;
 
 use super::hooks::Labels;
@@ -16,7 +16,7 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
 }
 
 fn installed(revision: &str, everywhere: bool) -> MutatingWebhookConfiguration {
-    configuration(&Registration {
+    mutating(&Registration {
         revision,
         namespace: "istio-system",
         enable_namespaces_by_default: everywhere && revision == "default",

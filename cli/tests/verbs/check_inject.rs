@@ -12,7 +12,7 @@ fn configuration() -> Value {
         enable_namespaces_by_default: false,
         ca_bundle: b"ca",
     };
-    serde_json::to_value(webhook::configuration::configuration(&registration)).unwrap()
+    serde_json::to_value(webhook::configuration::mutating(&registration)).unwrap()
 }
 
 fn cluster(namespace_labels: &Value) -> ApiServer {

@@ -120,8 +120,13 @@ impl Mesh {
     }
 
     /// The MutatingWebhookConfiguration's name.
-    pub(crate) fn webhook_configuration(&self) -> String {
-        webhook::configuration::configuration_name(&self.revision, &self.namespace)
+    pub(crate) fn mutating_configuration(&self) -> String {
+        webhook::configuration::mutating_name(&self.revision, &self.namespace)
+    }
+
+    /// The ValidatingWebhookConfiguration's name.
+    pub(crate) fn validating_configuration(&self) -> String {
+        resources::validator(&self.revision, &self.namespace)
     }
 
     /// The name of a cluster-scoped object: revision and namespace keep it apart from other installs'.

@@ -12,6 +12,9 @@ use super::mesh::GatewayPort;
 pub(crate) struct Defaults {
     pub(crate) control_plane: Resources,
     pub(crate) webhook: Resources,
+    /// Pods of the webhook; None leaves the number to whoever scales its Deployment. Pods of the mesh and rules are
+    /// refused while there is none.
+    pub(crate) webhook_replicas: Option<i32>,
     pub(crate) sidecar: Resources,
     pub(crate) gateway: Resources,
     /// Laid over the defaults of MeshConfig, under the spec's.
@@ -30,6 +33,7 @@ pub(crate) fn defaults(profile: Profile) -> Defaults {
     let standard = Defaults {
         control_plane: Resources::new([("cpu", "100m"), ("memory", "128Mi")], []),
         webhook: Resources::new([("cpu", "50m"), ("memory", "64Mi")], []),
+        webhook_replicas: Some(2),
         sidecar: proxy.clone(),
         gateway: proxy,
         mesh_config: Map::new(),
@@ -38,12 +42,13 @@ pub(crate) fn defaults(profile: Profile) -> Defaults {
     };
     match profile {
         Profile::Default => standard,
-        Profile::Minimal => Defaults { gateways: &[], ..standard },
+        Profile::Minimal => Defaults { gateways: &[], webhook_replicas: None, ..standard },
         Profile::Demo => {
             let small = Resources::new([("cpu", "10m"), ("memory", "40Mi")], []);
             Defaults {
                 control_plane: Resources::new([("cpu", "10m"), ("memory", "64Mi")], []),
                 webhook: Resources::new([("cpu", "10m"), ("memory", "32Mi")], []),
+                webhook_replicas: None,
                 sidecar: small.clone(),
                 gateway: small,
                 mesh_config: demo_mesh_config(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crds::install::condition::{ConditionType, Reason};
 use crds::install::{MeshInstall, MeshInstallStatus};
 use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::{DeserializeGuard, error_boundary::InvalidObject};
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::apply::{self, ApplyError, Done, Outcome};
-use super::build::{self, RenderError, Rendered};
+use super::build::{self, Admission, RenderError, Rendered};
 use super::dereference::{self, dereference};
 use super::finalize::{self, Next};
 use super::prune;
@@ -173,9 +174,14 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
 
     let last = context.authorities.of(&mesh.namespace);
     let authority = WebhookCa::settle(read.webhook_ca.as_ref(), last, now).map_err(Error::from)?;
-    let name = mesh.webhook_configuration();
-    let admission =
-        live.get(&webhook_configurations(), None, &name).is_some() || live.serves(&mesh.namespace, &mesh.injector());
+    let serves = live.serves(&mesh.namespace, &mesh.injector());
+    let is_there = |resource: ApiResource, name: String| live.get(&resource, None, &name).is_some();
+    let admission = Admission {
+        injection: serves
+            || is_there(ApiResource::erase::<MutatingWebhookConfiguration>(&()), mesh.mutating_configuration()),
+        validation: serves
+            || is_there(ApiResource::erase::<ValidatingWebhookConfiguration>(&()), mesh.validating_configuration()),
+    };
     let objects = build::build(&mesh, &authority, admission).map_err(Error::from)?;
 
     let names: Vec<String> = installs.iter().map(ResourceExt::name_any).collect();
@@ -193,11 +199,6 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
         publish(context, &event, &install.object_ref(&())).await;
     }
     Ok((outcomes, Action::requeue(authority.next_change(now).max(Duration::from_secs(1)))))
-}
-
-fn webhook_configurations() -> ApiResource {
-    use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-    ApiResource::erase::<MutatingWebhookConfiguration>(&())
 }
 
 fn as_watched(context: &Context, install: &MeshInstall) -> Observed {

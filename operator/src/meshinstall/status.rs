@@ -63,6 +63,9 @@ impl Verdict {
     }
 }
 
+/// The kinds by which the API server knows of a webhook.
+const ADMISSION: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+
 /// What the parts of the mesh are judged by.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observed {
@@ -70,7 +73,7 @@ pub(crate) struct Observed {
     pub(crate) deployments: Vec<(Component, Deployment)>,
     /// The pods of those Deployments.
     pub(crate) pods: Vec<Arc<Pod>>,
-    /// Whether the API server sends pods to the webhook.
+    /// Whether the API server sends pods and Istio's objects to the webhook.
     pub(crate) admission: bool,
     /// Deployments that wait for the control plane, as `namespace/name`.
     pub(crate) waiting: Vec<String>,
@@ -89,7 +92,7 @@ impl Observed {
                 })
                 .collect(),
             pods,
-            admission: of_kind("MutatingWebhookConfiguration").any(|outcome| outcome.current.is_some()),
+            admission: ADMISSION.into_iter().all(|kind| of_kind(kind).any(|outcome| outcome.current.is_some())),
             waiting: of_kind("Deployment")
                 .filter(|outcome| outcome.done == Done::Waiting)
                 .map(|outcome| {
@@ -111,7 +114,7 @@ impl Observed {
                 Some((component, parse_deployment(object)?))
             })
             .collect();
-        let admission = owned.iter().any(|(resource, _)| resource.kind == "MutatingWebhookConfiguration");
+        let admission = ADMISSION.into_iter().all(|kind| owned.iter().any(|(resource, _)| resource.kind == kind));
         Self { deployments, pods, admission, waiting: Vec::new(), gateways_wanted: None }
     }
 }

@@ -512,6 +512,7 @@ fn a_mesh_goes_in_an_order_that_keeps_the_cluster_usable() {
         owned("Deployment", "apps", "istio-sidecar-injector", "webhook"),
         owned("Deployment", "apps", "istio-ingressgateway", "gateway"),
         owned("MutatingWebhookConfiguration", "admissionregistration.k8s.io", "istio-sidecar-injector", "webhook"),
+        owned("ValidatingWebhookConfiguration", "admissionregistration.k8s.io", "istio-validator", "webhook"),
     ];
     let mut order = Vec::new();
     while let Next::Delete { objects, progress } = next(&cluster, &[], NOW) {
@@ -527,7 +528,10 @@ fn a_mesh_goes_in_an_order_that_keeps_the_cluster_usable() {
     assert_eq!(
         order,
         [
-            vec!["MutatingWebhookConfiguration istio-sidecar-injector"],
+            vec![
+                "MutatingWebhookConfiguration istio-sidecar-injector",
+                "ValidatingWebhookConfiguration istio-validator",
+            ],
             vec!["Deployment istio-ingressgateway"],
             vec!["Deployment istio-sidecar-injector"],
             vec!["Deployment istiod", "Service istiod"],

@@ -61,9 +61,9 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
         let related = related.filter(|_| spec.hub.is_none());
         own.or(related).cloned().unwrap_or_else(|| images::reference(&hub, name, &spec.version))
     };
-    let workload = |own: Option<&WorkloadSpec>, resources| Workload {
+    let workload = |own: Option<&WorkloadSpec>, resources, replicas| Workload {
         image: image(images::FORESTAY, own.and_then(|w| w.image.as_ref()), related.forestay.as_ref()),
-        replicas: own.and_then(|w| w.replicas),
+        replicas: own.and_then(|w| w.replicas).or(replicas),
         resources: own.and_then(|w| w.resources.clone()).unwrap_or(resources),
     };
 
@@ -79,8 +79,8 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
         namespace: spec.namespace.clone(),
         revision: spec.revision.clone(),
         version: spec.version.clone(),
-        control_plane: workload(spec.control_plane.as_ref(), defaults.control_plane.clone()),
-        webhook: workload(spec.webhook.as_ref(), defaults.webhook.clone()),
+        control_plane: workload(spec.control_plane.as_ref(), defaults.control_plane.clone(), None),
+        webhook: workload(spec.webhook.as_ref(), defaults.webhook.clone(), defaults.webhook_replicas),
         gateways: gateways(read, &defaults)?,
         proxy: Proxy {
             image_value: if named { proxy_image.clone() } else { images::PROXY.to_owned() },

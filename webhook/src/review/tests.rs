@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::{Answer, review};
+use super::review;
+use crate::envelope::Answer;
 use crate::inject::settings::Settings;
 
 fn settings() -> Settings {
@@ -74,6 +75,7 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     no_object["request"]["object"] = Value::Null;
     let deep = format!("{{\"request\":{{\"uid\":\"u1\",\"object\":{}1{}}}}}", "[".repeat(500), "]".repeat(500));
     let rows = [
+        ("nothing", String::new(), "", "the body is not an AdmissionReview: EOF"),
         ("not JSON", "hello".to_owned(), "", "the body is not an AdmissionReview: expected value"),
         (
             "cut off",

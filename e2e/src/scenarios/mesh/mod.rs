@@ -10,7 +10,8 @@
 //! 7. [`metrics`]: what a request leaves behind
 //! 8. [`memory`]: what the programs hold
 //! 9. [`bad_input`]: what happens to mistakes
-//! 10. [`cleanup`]: what deletion leaves behind
+//! 10. [`validation`]: what is refused before it can do harm
+//! 11. [`cleanup`]: what deletion leaves behind
 
 pub(crate) mod bad_input;
 pub(crate) mod cleanup;
@@ -22,6 +23,7 @@ pub(crate) mod memory;
 pub(crate) mod metrics;
 pub(crate) mod routing;
 pub(crate) mod security;
+pub(crate) mod validation;
 pub(crate) mod walkthrough;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -104,6 +106,13 @@ pub(crate) fn group() -> Group {
             scenario("bad-annotation", "a malformed annotation is refused by name", 3, |b| {
                 bad_input::malformed_annotation(b).boxed()
             }),
+            scenario("validation", "Istio's objects are refused, warned of, accepted; kubectl says why", 3, |b| {
+                validation::answers(b).boxed()
+            }),
+            scenario("validation-outage", "without its webhook objects can be deleted, pods outside start", 8, |b| {
+                validation::outage(b).boxed()
+            }),
+            scenario("ca-bundle", "an edited caBundle is put back", 3, |b| validation::repaired(b).boxed()),
             scenario("cleanup", "kubectl delete mi leaves nothing, and pods can be created at once", 8, |b| {
                 cleanup::cleanup(b).boxed()
             }),

@@ -30,13 +30,26 @@ pub(crate) use rendered::{RenderError, Rendered, display};
 use super::mesh::{Component, Mesh};
 use super::trust::WebhookCa;
 
-/// Renders everything that a mesh consists of. `admission` adds the webhook configuration: it must not be there
-/// before a webhook answers, because it would keep every pod of the cluster's labelled namespaces from being created.
-pub(crate) fn build(mesh: &Mesh, ca: &WebhookCa, admission: bool) -> Result<Vec<Rendered>, RenderError> {
+/// Which webhook configurations are rendered. None must be there before a webhook answers, because it would keep every
+/// pod of the labelled namespaces, and every rule, from being created; one that somebody has deleted because no webhook
+/// answers stays away until one does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Admission {
+    /// Pods are sent to the webhook.
+    pub(crate) injection: bool,
+    /// Istio's objects are.
+    pub(crate) validation: bool,
+}
+
+/// Renders everything that a mesh consists of.
+pub(crate) fn build(mesh: &Mesh, ca: &WebhookCa, admission: Admission) -> Result<Vec<Rendered>, RenderError> {
     let mut objects = Vec::new();
-    if admission {
-        // First, so that a new authority is trusted before the Secret makes the webhook use it.
-        objects.push(Rendered::new(Component::Webhook, &webhook_configuration::build(mesh, ca))?);
+    // First, so that a new authority is trusted before the Secret makes the webhook use it.
+    if admission.injection {
+        objects.push(Rendered::new(Component::Webhook, &webhook_configuration::mutating(mesh, ca))?);
+    }
+    if admission.validation {
+        objects.push(Rendered::new(Component::Webhook, &webhook_configuration::validating(mesh, ca))?);
     }
     objects.push(Rendered::new(Component::Configuration, &webhook_ca_secret::build(mesh, ca))?);
     objects.push(Rendered::new(Component::Configuration, &mesh_config_map::build(mesh)?)?);

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::{DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Capabilities, ContainerPort, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, ObjectFieldSelector,
-    PodSecurityContext, Probe, SeccompProfile, SecurityContext,
+    PodSecurityContext, Probe, SeccompProfile, SecurityContext, TopologySpreadConstraint,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use names::{labels, ports};
 
@@ -79,6 +80,20 @@ pub(crate) fn http_probe(path: &str, port: u16, period: i32, failures: i32) -> P
         failure_threshold: Some(failures),
         ..Probe::default()
     }
+}
+
+/// Replicas on different nodes, and in different zones, where there are such; they start all the same where there are not.
+pub(crate) fn spread(selector: &BTreeMap<String, String>) -> Vec<TopologySpreadConstraint> {
+    let over = |key: &str| TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: key.to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".into(),
+        label_selector: Some(LabelSelector { match_labels: Some(selector.clone()), match_expressions: None }),
+        // Of one template: pods that a roll-out is about to end do not count.
+        match_label_keys: Some(vec!["pod-template-hash".into()]),
+        ..TopologySpreadConstraint::default()
+    };
+    vec![over("kubernetes.io/hostname"), over("topology.kubernetes.io/zone")]
 }
 
 /// New pods come up before old ones go.

@@ -6,12 +6,14 @@ use names::labels;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Rendered, build};
+use super::{Admission, Rendered, build};
 use crate::meshinstall::dereference::Dereferenced;
 use crate::meshinstall::mesh::Mesh;
 use crate::meshinstall::prune::superfluous;
 use crate::meshinstall::trust::WebhookCa;
 use crate::meshinstall::validate::{RelatedImages, validate};
+
+const ON: Admission = Admission { injection: true, validation: true };
 
 fn spec(value: Value) -> MeshInstallSpec {
     serde_json::from_value(value).expect("a spec")
@@ -33,7 +35,7 @@ fn render(value: Value) -> Vec<Rendered> {
 }
 
 fn render_spec(spec: MeshInstallSpec) -> Vec<Rendered> {
-    build(&mesh(spec), &WebhookCa::fixed("CERT\n", "KEY\n"), true).expect("objects")
+    build(&mesh(spec), &WebhookCa::fixed("CERT\n", "KEY\n"), ON).expect("objects")
 }
 
 /// One YAML document per object, without the version that the test was built as, and so without the hash.
@@ -106,12 +108,19 @@ fn options() {
 
 #[test]
 fn admission_comes_last_and_then_first() {
-    let before = build(&mesh(spec(json!({}))), &WebhookCa::fixed("C", "K"), false).expect("objects");
-    assert!(before.iter().all(|rendered| rendered.resource.kind != "MutatingWebhookConfiguration"));
-    let after = render(json!({}));
+    let rendered = |admission| -> Vec<String> {
+        let objects = build(&mesh(spec(json!({}))), &WebhookCa::fixed("C", "K"), admission).expect("objects");
+        objects.iter().map(|rendered| rendered.resource.kind.clone()).collect()
+    };
+    let (injection, validation) = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration");
+    let before = rendered(Admission::default());
+    assert!(before.iter().all(|kind| kind != injection && kind != validation));
+    let after = rendered(ON);
     // A new authority has to be trusted before the Secret makes the webhook use it.
-    assert_eq!(after.first().map(|r| r.resource.kind.as_str()), Some("MutatingWebhookConfiguration"));
-    assert_eq!(after.len(), before.len() + 1);
+    assert_eq!(after[..2], [injection, validation]);
+    assert_eq!(after[2..], before);
+    // One that somebody has taken away because no webhook answers is not put back before one does.
+    assert_eq!(rendered(Admission { validation: false, ..ON })[..2], [injection, before[0].as_str()]);
 }
 
 /// What the restricted profile of Pod Security asks for, and what an operator's pods should have beside.

@@ -1,22 +1,38 @@
-//! MutatingWebhookConfiguration `istio-sidecar-injector[-<revision>]`: which pods the API server asks about. The
-//! webhook's crate renders it, because its selectors are the first half of the decision that the webhook makes; here
-//! it becomes an object of ours.
+//! MutatingWebhookConfiguration `istio-sidecar-injector[-<revision>]` and ValidatingWebhookConfiguration
+//! `istio-validator[-<revision>]-<namespace>`: what the API server asks the webhook about. The webhook's crate renders
+//! them, because their selectors are the first half of the decisions that the webhook makes; here they become objects
+//! of ours.
 
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use webhook::configuration::{Registration, configuration};
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use webhook::configuration::{self, Registration};
 
 use crate::meshinstall::mesh::{Component, Mesh};
 use crate::meshinstall::trust::WebhookCa;
 
-pub(super) fn build(mesh: &Mesh, ca: &WebhookCa) -> MutatingWebhookConfiguration {
-    let mut object = configuration(&Registration {
+pub(super) fn mutating(mesh: &Mesh, ca: &WebhookCa) -> MutatingWebhookConfiguration {
+    let mut object = configuration::mutating(&registration(mesh, ca.bundle().as_bytes()));
+    make_ours(mesh, &mut object.metadata);
+    object
+}
+
+pub(super) fn validating(mesh: &Mesh, ca: &WebhookCa) -> ValidatingWebhookConfiguration {
+    let mut object = configuration::validating(&registration(mesh, ca.bundle().as_bytes()));
+    make_ours(mesh, &mut object.metadata);
+    object
+}
+
+fn registration<'a>(mesh: &'a Mesh, ca_bundle: &'a [u8]) -> Registration<'a> {
+    Registration {
         revision: &mesh.revision,
         namespace: &mesh.namespace,
         enable_namespaces_by_default: false,
-        ca_bundle: ca.bundle().as_bytes(),
-    });
-    let ours = mesh.cluster_object(Component::Webhook, &mesh.webhook_configuration());
-    object.metadata.labels.get_or_insert_default().extend(ours.labels.unwrap_or_default());
-    object.metadata.owner_references = ours.owner_references;
-    object
+        ca_bundle,
+    }
+}
+
+fn make_ours(mesh: &Mesh, metadata: &mut ObjectMeta) {
+    let ours = mesh.cluster_object(Component::Webhook, "");
+    metadata.labels.get_or_insert_default().extend(ours.labels.unwrap_or_default());
+    metadata.owner_references = ours.owner_references;
 }

@@ -19,7 +19,7 @@ pub(super) fn build(mesh: &Mesh) -> Deployment {
         metadata,
         spec: Some(DeploymentSpec {
             replicas: mesh.webhook.replicas,
-            selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
+            selector: LabelSelector { match_labels: Some(selector.clone()), match_expressions: None },
             strategy: Some(pod::strategy()),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
@@ -31,6 +31,7 @@ pub(super) fn build(mesh: &Mesh) -> Deployment {
                     service_account_name: Some(mesh.injector()),
                     security_context: Some(pod::pod_security(false)),
                     containers: vec![container(mesh)],
+                    topology_spread_constraints: Some(pod::spread(&selector)),
                     ..PodSpec::default()
                 }),
             },
