@@ -28,7 +28,8 @@ pub fn review(body: &[u8], variables: &[(String, String)], settings: Option<&Set
         return Answer::refuse(uid, 503, "the sidecar injector has not read its settings yet; try again");
     };
     // Of the object only what concerns admission: the API server's own bookkeeping has no place in a patch.
-    let result = inject(Request { pod: &pod, namespace: &request.namespace, variables }, settings);
+    let about = settings.cluster.namespace(&request.namespace);
+    let result = inject(Request { pod: &pod, namespace: &request.namespace, about, variables }, settings);
     let outcome = match result {
         Ok(outcome) => outcome,
         Err(error) => {

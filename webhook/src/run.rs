@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Namespace, Node};
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use names::{ports, resources};
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,7 +51,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (secret, secret_receiver) = watch::channel(None);
     let (mesh, mesh_receiver) = watch::channel(None);
     let (injector, injector_receiver) = watch::channel(None);
-    let (native, native_receiver) = watch::channel(None);
+    let (nodes, nodes_receiver) = watch::channel(None);
+    let (namespaces, namespaces_receiver) = watch::channel(None);
     let (settings, settings_receiver) = watch::channel(None);
     let (current, current_receiver) = watch::channel(None);
     let (ending, ending_receiver) = watch::channel(false);
@@ -63,8 +65,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn(watches::object(secrets, resources::WEBHOOK_CA_SECRET.to_owned(), secret));
     tasks.spawn(watches::object(maps.clone(), resources::mesh_config(&revision), mesh));
     tasks.spawn(watches::object(maps, resources::injector(&revision), injector));
-    tasks.spawn(watches::kubelets(Api::<Node>::all(client), native));
-    let sources = watches::Sources { mesh: mesh_receiver, injector: injector_receiver, native: native_receiver };
+    tasks.spawn(watches::kubelets(Api::<Node>::all(client.clone()), nodes));
+    tasks.spawn(watches::namespaces(Api::<PartialObjectMeta<Namespace>>::all(client), namespaces));
+    let sources = watches::Sources {
+        mesh: mesh_receiver,
+        injector: injector_receiver,
+        nodes: nodes_receiver,
+        namespaces: namespaces_receiver,
+    };
     tasks.spawn(watches::settings(revision.clone(), sources, metrics.clone(), settings));
     let dns_names = certificate::dns_names(&revision, &args.namespace);
     tasks.spawn(certificate::keep_fresh(secret_receiver, dns_names, provider, current));

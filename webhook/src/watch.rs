@@ -1,17 +1,19 @@
-//! Watches: ConfigMaps, Secret and Nodes come in; settings and the authority go out.
+//! Watches: ConfigMaps, Secret, Nodes and Namespaces come in; settings and the authority go out.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
+use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watch_object, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::inject::cluster::{self, Cluster};
 use crate::inject::settings::Settings;
 use crate::metrics::Metrics;
 
@@ -35,29 +37,87 @@ where
     }
 }
 
-/// Whether all kubelets run native sidecars; nothing until the nodes are known.
-pub(crate) async fn kubelets(api: Api<Node>, native: watch::Sender<Option<bool>>) {
+/// Nodes by name, and whether their kubelets run native sidecars.
+pub(crate) type Nodes = BTreeMap<String, bool>;
+/// Namespaces by name, as far as injection reads them.
+pub(crate) type Namespaces = BTreeMap<String, Arc<cluster::Namespace>>;
+
+/// Follows the nodes' kubelets; nothing until the nodes are known.
+pub(crate) async fn kubelets(api: Api<Node>, known: watch::Sender<Option<Nodes>>) {
     let mut stream = pin!(watcher(api, watcher::Config::default()).default_backoff());
-    let mut versions = BTreeMap::new();
-    let mut complete = false;
+    let mut nodes = Followed::default();
     while let Some(event) = stream.next().await {
         match event {
-            Ok(Event::Init) => {
-                versions.clear();
-                complete = false;
-            }
-            Ok(Event::InitApply(node) | Event::Apply(node)) => {
-                versions.insert(node.metadata.name.clone().unwrap_or_default(), kubelet(&node));
-            }
-            Ok(Event::Delete(node)) => {
-                versions.remove(&node.metadata.name.unwrap_or_default());
-            }
-            Ok(Event::InitDone) => complete = true,
+            Ok(event) => nodes.take(event, |node| (node.metadata.name.clone(), kubelet(node) >= NATIVE_SIDECARS)),
             Err(error) => tracing::warn!(%error, "watch of nodes failed; trying again"),
         }
-        if complete {
-            let all = versions.values().all(|version| *version >= NATIVE_SIDECARS);
-            native.send_if_modified(|known| known.replace(all) != Some(all));
+        nodes.tell(&known);
+    }
+}
+
+/// Follows the namespaces, of each of which only labels and two annotations are kept. Where they cannot be read, nothing
+/// is known of them, and pods are injected all the same.
+pub(crate) async fn namespaces(api: Api<PartialObjectMeta<Namespace>>, known: watch::Sender<Option<Namespaces>>) {
+    let mut stream = pin!(watcher(api, watcher::Config::default()).default_backoff());
+    let mut namespaces = Followed::default();
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(event) => namespaces.take(event, namespace),
+            Err(error) => {
+                tracing::warn!(%error, "watch of namespaces failed; trying again");
+                known.send_if_modified(|known| known.is_none().then(|| *known = Some(Namespaces::new())).is_some());
+            }
+        }
+        namespaces.tell(&known);
+    }
+}
+
+fn namespace(object: &PartialObjectMeta<Namespace>) -> (Option<String>, Arc<cluster::Namespace>) {
+    let of = |map: &Option<BTreeMap<String, String>>| map.clone().unwrap_or_default();
+    let meta = &object.metadata;
+    (meta.name.clone(), Arc::new(cluster::Namespace::new(of(&meta.labels), of(&meta.annotations))))
+}
+
+/// What a watch has told so far; told on as a whole, once it is whole.
+struct Followed<T> {
+    objects: BTreeMap<String, T>,
+    complete: bool,
+}
+
+impl<T> Default for Followed<T> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new(), complete: false }
+    }
+}
+
+impl<T: Clone + PartialEq> Followed<T> {
+    fn take<K>(&mut self, event: Event<K>, read: impl Fn(&K) -> (Option<String>, T)) {
+        match event {
+            Event::Init => {
+                self.objects.clear();
+                self.complete = false;
+            }
+            Event::InitApply(object) | Event::Apply(object) => {
+                let (name, value) = read(&object);
+                self.objects.insert(name.unwrap_or_default(), value);
+            }
+            Event::Delete(object) => {
+                self.objects.remove(&read(&object).0.unwrap_or_default());
+            }
+            Event::InitDone => self.complete = true,
+        }
+    }
+
+    /// Heartbeats of nodes change nothing that is read here, and so wake nobody.
+    fn tell(&self, known: &watch::Sender<Option<BTreeMap<String, T>>>) {
+        if self.complete {
+            known.send_if_modified(|known| {
+                let changed = known.as_ref() != Some(&self.objects);
+                if changed {
+                    *known = Some(self.objects.clone());
+                }
+                changed
+            });
         }
     }
 }
@@ -83,7 +143,8 @@ fn version(text: &str) -> Option<(u32, u32)> {
 pub(crate) struct Sources {
     pub(crate) mesh: watch::Receiver<Option<ConfigMap>>,
     pub(crate) injector: watch::Receiver<Option<ConfigMap>>,
-    pub(crate) native: watch::Receiver<Option<bool>>,
+    pub(crate) nodes: watch::Receiver<Option<Nodes>>,
+    pub(crate) namespaces: watch::Receiver<Option<Namespaces>>,
 }
 
 /// Reads settings anew whenever a source changes. Broken ones leave the last good ones in force, and say so.
@@ -93,31 +154,58 @@ pub(crate) async fn settings(
     metrics: Metrics,
     current: watch::Sender<Option<Arc<Settings>>>,
 ) {
+    let mut reread = true;
     loop {
         let mesh = sources.mesh.borrow_and_update().clone();
         let injector = sources.injector.borrow_and_update().clone();
-        let native = *sources.native.borrow_and_update();
-        if let (Some(mesh), Some(injector), Some(native)) = (mesh, injector, native) {
-            let data = |map: ConfigMap| map.data.unwrap_or_default();
-            match Settings::read(&revision, &data(mesh), &data(injector), native) {
-                Ok(settings) => {
-                    tracing::info!(revision, native_sidecars = native, "settings in force");
-                    metrics.settings(true);
-                    current.send_replace(Some(Arc::new(settings)));
+        let nodes = sources.nodes.borrow_and_update().clone();
+        let namespaces = sources.namespaces.borrow_and_update().clone();
+        if let (Some(mesh), Some(injector), Some(nodes), Some(namespaces)) = (mesh, injector, nodes, namespaces) {
+            let last = current.borrow().clone();
+            let native = nodes.values().all(|native| *native);
+            let cluster = Arc::new(Cluster { namespaces, nodes });
+            match last.filter(|last| !reread && last.cluster.all_native() == native) {
+                // Namespaces come and go; the settings stay.
+                Some(last) => {
+                    current.send_replace(Some(Arc::new(Settings::clone(&last).within(cluster))));
                 }
-                Err(error) => {
-                    tracing::error!(%error, "settings are broken; the last good ones stay in force");
-                    metrics.settings(false);
-                }
+                None => read(&revision, (mesh, injector), cluster, &metrics, &current),
             }
         }
         let changed = tokio::select! {
-            changed = sources.mesh.changed() => changed,
-            changed = sources.injector.changed() => changed,
-            changed = sources.native.changed() => changed,
+            changed = sources.mesh.changed() => { reread = true; changed }
+            changed = sources.injector.changed() => { reread = true; changed }
+            changed = sources.nodes.changed() => { reread = false; changed }
+            changed = sources.namespaces.changed() => { reread = false; changed }
         };
         if changed.is_err() {
             return;
+        }
+    }
+}
+
+fn read(
+    revision: &str,
+    (mesh, injector): (ConfigMap, ConfigMap),
+    cluster: Arc<Cluster>,
+    metrics: &Metrics,
+    current: &watch::Sender<Option<Arc<Settings>>>,
+) {
+    let data = |map: ConfigMap| map.data.unwrap_or_default();
+    match Settings::read(revision, &data(mesh), &data(injector), cluster.all_native()) {
+        Ok(settings) => {
+            let mut settings = settings.within(cluster);
+            let broken = settings.keep_good_templates(current.borrow().as_deref());
+            for problem in &broken {
+                tracing::error!(revision, "{problem}");
+            }
+            tracing::info!(revision, native_sidecars = settings.native_sidecars, "settings in force");
+            metrics.settings(broken.is_empty());
+            current.send_replace(Some(Arc::new(settings)));
+        }
+        Err(error) => {
+            tracing::error!(%error, "settings are broken; the last good ones stay in force");
+            metrics.settings(false);
         }
     }
 }
@@ -129,7 +217,8 @@ mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
     use tokio::sync::watch;
 
-    use super::{NATIVE_SIDECARS, Sources, settings, version};
+    use super::{Event, Followed, NATIVE_SIDECARS, Namespaces, Nodes, Sources, settings, version};
+    use crate::inject::cluster;
     use crate::metrics::Metrics;
 
     #[test]
@@ -155,10 +244,11 @@ mod tests {
     async fn broken_settings_leave_the_last_good_ones_and_say_so() {
         let (mesh, mesh_receiver) = watch::channel(None);
         let (_injector, injector) = watch::channel(Some(map(&[("config", ""), ("values", "{}")])));
-        let (_native, native) = watch::channel(Some(true));
+        let (_nodes, nodes) = watch::channel(Some(Nodes::new()));
+        let (_namespaces, namespaces) = watch::channel(Some(Namespaces::new()));
         let (sender, mut current) = watch::channel(None);
         let metrics = Metrics::new();
-        let sources = Sources { mesh: mesh_receiver, injector, native };
+        let sources = Sources { mesh: mesh_receiver, injector, nodes, namespaces };
         let task = tokio::spawn(settings("default".to_owned(), sources, metrics.clone(), sender));
 
         mesh.send_replace(Some(map(&[("mesh", "trustDomain: one")])));
@@ -177,5 +267,80 @@ mod tests {
         assert!(metrics.text().contains("sidecar_injection_settings_valid 1"));
         drop(mesh);
         task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn namespaces_and_nodes_reach_the_settings() {
+        let maps = (map(&[("mesh", "")]), map(&[("config", ""), ("values", "{}")]));
+        let (_mesh, mesh) = watch::channel(Some(maps.0));
+        let (_injector, injector) = watch::channel(Some(maps.1));
+        let (nodes, nodes_receiver) = watch::channel(Some(Nodes::from([("new".to_owned(), true)])));
+        let (namespaces, namespaces_receiver) = watch::channel(None);
+        let (sender, mut current) = watch::channel(None);
+        let sources = Sources { mesh, injector, nodes: nodes_receiver, namespaces: namespaces_receiver };
+        let task = tokio::spawn(settings("default".to_owned(), sources, Metrics::new(), sender));
+
+        let labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
+        let shop = std::sync::Arc::new(cluster::Namespace::new(labels, BTreeMap::new()));
+        namespaces.send_replace(Some(Namespaces::from([("shop".to_owned(), shop)])));
+        current.changed().await.unwrap();
+        let now = current.borrow_and_update().clone().unwrap();
+        assert!(now.native_sidecars);
+        assert_eq!(now.cluster.namespace("shop").unwrap().labels["team"], "a");
+        assert_eq!(now.cluster.namespace("other"), None);
+
+        // One old kubelet among them, and new pods get the classic form; a pod with a node by that node's kubelet.
+        nodes.send_replace(Some(Nodes::from([("new".to_owned(), true), ("old".to_owned(), false)])));
+        current.changed().await.unwrap();
+        let now = current.borrow_and_update().clone().unwrap();
+        assert_eq!(
+            [None, Some("new"), Some("old"), Some("unknown")].map(|node| now.native_on(node)),
+            [false, true, false, false]
+        );
+        drop((nodes, namespaces));
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_broken_template_leaves_its_last_good_version() {
+        let with = |text: &str| map(&[("config", &format!("templates: {{mine: '{text}'}}")), ("values", "{}")]);
+        let (_mesh, mesh) = watch::channel(Some(map(&[("mesh", "")])));
+        let (injector, injector_receiver) = watch::channel(Some(with("spec: {}")));
+        let (_nodes, nodes) = watch::channel(Some(Nodes::new()));
+        let (_namespaces, namespaces) = watch::channel(Some(Namespaces::new()));
+        let (sender, mut current) = watch::channel(None);
+        let metrics = Metrics::new();
+        let sources = Sources { mesh, injector: injector_receiver, nodes, namespaces };
+        let task = tokio::spawn(settings("default".to_owned(), sources, metrics.clone(), sender));
+        current.changed().await.unwrap();
+        assert!(metrics.text().contains("sidecar_injection_settings_valid 1"));
+
+        injector.send_replace(Some(with("{{ if }}")));
+        current.changed().await.unwrap();
+        let now = current.borrow_and_update().clone().unwrap();
+        assert!(now.templates["mine"].checked().is_ok());
+        assert!(metrics.text().contains("sidecar_injection_settings_valid 0"));
+        task.abort();
+    }
+
+    #[test]
+    fn a_watch_tells_what_it_knows_once_that_is_whole_and_only_changes() {
+        let (known, mut receiver) = watch::channel(None);
+        let mut followed = Followed::default();
+        let mut take = |event: Event<(&str, u8)>| {
+            followed.take(event, |(name, value)| (Some((*name).to_owned()), *value));
+            followed.tell(&known);
+            receiver.has_changed().unwrap().then(|| receiver.borrow_and_update().clone().unwrap())
+        };
+        let map =
+            |pairs: &[(&str, u8)]| Some(pairs.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect::<BTreeMap<_, _>>());
+        assert_eq!(take(Event::Init), None);
+        assert_eq!(take(Event::InitApply(("a", 1))), None);
+        assert_eq!(take(Event::InitDone), map(&[("a", 1)]));
+        assert_eq!(take(Event::Apply(("a", 1))), None, "a heartbeat");
+        assert_eq!(take(Event::Apply(("b", 2))), map(&[("a", 1), ("b", 2)]));
+        assert_eq!(take(Event::Delete(("a", 1))), map(&[("b", 2)]));
+        assert_eq!(take(Event::Init), None, "what was known stays until the list is whole again");
+        assert_eq!(take(Event::InitDone), map(&[]));
     }
 }

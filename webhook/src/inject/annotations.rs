@@ -80,6 +80,17 @@ pub(crate) fn problems(annotations: &BTreeMap<String, String>) -> Vec<String> {
         .collect()
 }
 
+/// Requests above their limits, which the API server refuses in a container that the user never wrote.
+pub(crate) fn conflicts(annotations: &BTreeMap<String, String>) -> Vec<String> {
+    [(PROXY_CPU, PROXY_CPU_LIMIT), (PROXY_MEMORY, PROXY_MEMORY_LIMIT)]
+        .into_iter()
+        .filter_map(|(request, limit)| {
+            let (asked, most) = (annotations.get(request)?, annotations.get(limit)?);
+            (amount(asked)? > amount(most)?).then(|| format!("{request} ({asked}) is more than {limit} ({most})"))
+        })
+        .collect()
+}
+
 /// Go's `strconv.ParseBool`.
 pub(crate) fn boolean(value: &str) -> Result<bool, String> {
     match value {
@@ -147,15 +158,38 @@ fn interfaces(value: &str) -> Result<(), String> {
 }
 
 fn quantity(value: &str) -> Result<(), String> {
-    let error = || Err("must be a resource quantity, such as \"100m\" or \"128Mi\"".to_owned());
+    let problem = || "must be a resource quantity, such as \"100m\" or \"128Mi\"".to_owned();
+    amount(value).map(drop).ok_or_else(problem)
+}
+
+/// Kubernetes' resource quantities.
+fn amount(value: &str) -> Option<f64> {
+    const UNITS: [(&str, f64); 16] = [
+        ("", 1.0),
+        ("n", 1e-9),
+        ("u", 1e-6),
+        ("m", 1e-3),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("T", 1e12),
+        ("P", 1e15),
+        ("E", 1e18),
+        ("Ki", 1024.0),
+        ("Mi", 1_048_576.0),
+        ("Gi", 1_073_741_824.0),
+        ("Ti", 1_099_511_627_776.0),
+        ("Pi", 1_125_899_906_842_624.0),
+        ("Ei", 1_152_921_504_606_846_976.0),
+    ];
     let number = value.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(value.len());
     let (digits, suffix) = value.split_at(number);
-    let exponent = |rest: &str| rest.parse::<i32>().is_ok();
-    let known = matches!(
-        suffix,
-        "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E" | "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei"
-    ) || suffix.strip_prefix(['e', 'E']).is_some_and(exponent);
-    if digits.parse::<f64>().is_ok() && known { Ok(()) } else { error() }
+    let digits: f64 = digits.parse().ok()?;
+    if let Some((_, scale)) = UNITS.iter().find(|(unit, _)| *unit == suffix) {
+        return Some(digits * scale);
+    }
+    let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+    Some(digits * 10_f64.powi(exponent))
 }
 
 #[cfg(test)]
@@ -202,5 +236,18 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_request_above_its_limit_is_named() {
+        let of = |pairs: &[(&str, &str)]| {
+            super::conflicts(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        };
+        let rows = [("1", "2", 0), ("1", "1000m", 0), ("1", "500m", 1), ("1Gi", "1G", 1), ("2e3", "1k", 1)];
+        for (request, limit, expected) in rows {
+            let found = of(&[("sidecar.istio.io/proxyCPU", request), ("sidecar.istio.io/proxyCPULimit", limit)]);
+            assert_eq!(found.len(), expected, "{request} {limit}: {found:?}");
+        }
+        assert!(of(&[("sidecar.istio.io/proxyMemory", "1Gi")]).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! Whether a pod is injected: the second layer of the decision, after the API server's selectors.
 //!
 //! The order of the rules is Istio's: host network, ignored namespaces, the pod's own word, the never and always
-//! selectors, the policy.
+//! selectors, the policy. One is added: pods for Windows have no sidecar, since neither proxy nor redirection exist there.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ pub struct Candidate<'a> {
     pub annotations: &'a BTreeMap<String, String>,
     /// Whether the pod shares its node's network.
     pub host_network: bool,
+    /// Whether the pod is for nodes with Windows.
+    pub windows: bool,
 }
 
 /// The decision, with its reason.
@@ -40,6 +42,8 @@ pub struct Decision {
 pub enum Reason {
     /// The pod shares its node's network, which must not be redirected.
     HostNetwork,
+    /// The pod is for nodes with Windows, where the proxy does not run.
+    Windows,
     /// The namespace belongs to the cluster.
     IgnoredNamespace,
     /// Label `sidecar.istio.io/inject`.
@@ -61,6 +65,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HostNetwork => "the pod uses the host's network",
+            Self::Windows => "the pod is for nodes with Windows, where the proxy does not run",
             Self::IgnoredNamespace => "the namespace is never injected",
             Self::Label => "label sidecar.istio.io/inject of the pod",
             Self::Annotation => "annotation sidecar.istio.io/inject of the pod",
@@ -82,6 +87,10 @@ pub fn decide(config: &Config, pod: Candidate<'_>) -> Decision {
 fn rules(config: &Config, pod: Candidate<'_>, warnings: &mut Vec<String>) -> (bool, Reason) {
     if pod.host_network {
         return (false, Reason::HostNetwork);
+    }
+    if pod.windows {
+        warnings.push("the pod is for nodes with Windows, where the proxy does not run: it gets no sidecar".to_owned());
+        return (false, Reason::Windows);
     }
     if IGNORED_NAMESPACES.contains(&pod.namespace) {
         return (false, Reason::IgnoredNamespace);

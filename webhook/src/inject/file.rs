@@ -22,7 +22,9 @@ pub struct FileOutcome {
 }
 
 /// Kinds with a pod in them: group, kind, and where the pod's template stands.
-const WORKLOADS: [(&str, &str, &str); 9] = [
+const WORKLOADS: [(&str, &str, &str); 10] = [
+    // OpenShift's, as it was called first.
+    ("", "DeploymentConfig", "/spec/template"),
     ("", "Pod", ""),
     ("", "ReplicationController", "/spec/template"),
     ("apps", "DaemonSet", "/spec/template"),
@@ -104,7 +106,8 @@ impl File<'_> {
             kind: text("/kind").unwrap_or_default().to_owned(),
             name: text("/metadata/name").or(text("/metadata/generateName")).unwrap_or_default().to_owned(),
         });
-        let request = Request { pod, namespace, variables: &[] };
+        let about = self.settings.cluster.namespace(namespace);
+        let request = Request { pod, namespace, about, variables: &[] };
         inject_as(request, self.settings, &Purpose::File { config: &self.config, workload })
     }
 }

@@ -1,38 +1,70 @@
 //! From a pod to the pod with its sidecar; pure.
 //!
 //! 1. [`decide`]: whether, and why
-//! 2. [`settings`], `annotations`: what is asked for, checked
-//! 3. what an earlier injection added is taken out, so that injecting again gives the same
-//! 4. `render`: init container, proxy, volumes; `overrides`: the user's own `istio-proxy` over them
-//! 5. `prometheus`, `probes`: metrics and probes of the application go through the proxy's agent
-//! 6. [`patch`]: the difference between the raw documents
+//! 2. [`settings`] (with `values`), [`cluster`], `annotations`: what is asked for, checked
+//! 3. `earlier`: what an earlier injection added is taken out, so that injecting again gives the same
+//! 4. `template`: the fragments of a pod that its templates add; ours are put together of the pieces in `render`
+//! 5. `strategic`: they are merged over the pod; `overrides`: the user's own fields over them
+//! 6. `prometheus`, `probes`: metrics and probes of the application go through the proxy's agent
+//! 7. `order`: where our containers stand; `warnings`, `pod_security`: what the user should know
+//! 8. [`patch`]: the difference between the raw documents
+//!
+//! `subject` is what all of these read of a pod, `redirection` what of its traffic is captured; [`inject_document`] does
+//! the same to a workload in a file.
 //!
 //! The pod is changed as raw JSON; a typed view of it is only read. So fields newer than our API types survive.
 
 mod annotations;
+pub mod cluster;
 pub mod decide;
+mod earlier;
 mod file;
+mod order;
 mod overrides;
 pub mod patch;
+mod pod_security;
 mod probes;
 mod prometheus;
+mod redirection;
 mod render;
 pub mod selector;
 pub mod settings;
+mod strategic;
+mod subject;
+mod template;
+pub mod values;
 pub mod variables;
+mod warnings;
 mod workload;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
+use crds::meshconfig::InterceptionMode;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use names::labels;
 use serde_json::{Map, Value, json};
 
+use self::cluster::Namespace;
 use self::decide::{Candidate, Decision};
+use self::earlier::Earlier;
 pub use self::file::{FileOutcome, inject_document};
-use self::render::{INIT, PROXY, Subject};
+use self::overrides::items;
 use self::settings::{Config, Settings};
+use self::strategic::MergeError;
+use self::subject::{Subject, set_variable};
+use self::template::Chosen;
 use self::workload::Workload;
+
+/// The proxy's container.
+pub(crate) const PROXY: &str = "istio-proxy";
+/// The init container that redirects traffic.
+pub(crate) const INIT: &str = "istio-init";
+/// The init container that looks whether a CNI plugin did.
+pub(crate) const VALIDATION: &str = "istio-validation";
+const CONTAINERS: &str = "containers";
+const INIT_CONTAINERS: &str = "initContainers";
+/// A pod's lists of containers.
+const LISTS: [&str; 2] = [CONTAINERS, INIT_CONTAINERS];
 
 /// A pod to inject.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +73,8 @@ pub struct Request<'a> {
     pub pod: &'a Value,
     /// Its namespace; inside the pod the field may be empty.
     pub namespace: &'a str,
+    /// What is known of the namespace, if anything is.
+    pub about: Option<&'a Namespace>,
     /// Environment for the proxy, from the webhook's path.
     pub variables: &'a [(String, String)],
 }
@@ -65,9 +99,33 @@ pub enum InjectError {
     /// Annotations whose values cannot be used.
     #[error("{}", .0.join("; "))]
     Annotations(Vec<String>),
-    /// A template that we do not have.
-    #[error("requested template \"{0}\" not found; have [{TEMPLATE}]")]
-    Template(String),
+    /// Redirection that our proxy does not have.
+    #[error("{0} TPROXY: the proxy does not take connections that way, and the pod would never start; use REDIRECT")]
+    Transparent(&'static str),
+    /// A template that is not there.
+    #[error("requested template \"{name}\" not found; have {have}")]
+    Template {
+        /// Its name.
+        name: String,
+        /// The names of those that are there.
+        have: String,
+    },
+    /// A user's template that cannot be read.
+    #[error("template \"{name}\" is broken: {problem}; correct it in ConfigMap istio-sidecar-injector, key config")]
+    BrokenTemplate {
+        /// Its name.
+        name: String,
+        /// Where, and what.
+        problem: String,
+    },
+    /// A user's template that fails on this pod, or writes what is no part of a pod.
+    #[error("template \"{name}\": {problem}")]
+    TemplateResult {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// An error, with the document of a file that it is in.
     #[error("{0}: {1}")]
     In(String, Box<InjectError>),
@@ -87,10 +145,10 @@ pub(crate) enum Purpose<'a> {
     },
 }
 
-/// The one template there is: the sidecar.
-const TEMPLATE: &str = "sidecar";
-/// The containers that an injection may have added; nothing else is ever taken out of a pod.
-const OURS: [&str; 3] = [PROXY, INIT, "istio-validation"];
+/// Every malformed annotation of a pod, as `invalid value '<v>' for annotation '<name>': <reason>`.
+pub fn annotation_problems(annotations: &BTreeMap<String, String>) -> Vec<String> {
+    annotations::problems(annotations)
+}
 
 /// Injects a pod, if it is to be injected.
 pub fn inject(request: Request<'_>, settings: &Settings) -> Result<Outcome, InjectError> {
@@ -103,9 +161,14 @@ fn inject_as(request: Request<'_>, settings: &Settings, purpose: &Purpose<'_>) -
     let empty = BTreeMap::new();
     let pod_labels = meta.labels.as_ref().unwrap_or(&empty);
     let pod_annotations = meta.annotations.as_ref().unwrap_or(&empty);
-    let host_network = typed.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
-    let candidate =
-        Candidate { namespace: request.namespace, labels: pod_labels, annotations: pod_annotations, host_network };
+    let spec = typed.spec.as_ref();
+    let candidate = Candidate {
+        namespace: request.namespace,
+        labels: pod_labels,
+        annotations: pod_annotations,
+        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
+        windows: spec.is_some_and(is_for_windows),
+    };
     let config = match purpose {
         Purpose::Admission => &settings.config,
         Purpose::File { config, .. } => config,
@@ -115,305 +178,303 @@ fn inject_as(request: Request<'_>, settings: &Settings, purpose: &Purpose<'_>) -
     if !decision.inject {
         return Ok(Outcome { pod: None, decision, warnings });
     }
-    let problems = annotations::problems(pod_annotations);
+    let mut problems = annotations::problems(pod_annotations);
+    problems.extend(annotations::conflicts(pod_annotations));
     if !problems.is_empty() {
         return Err(InjectError::Annotations(problems));
     }
-    check_templates(pod_annotations, settings)?;
-    warn(pod_annotations, &mut warnings);
-    let pod = build(request, settings, pod_labels, pod_annotations, purpose)?;
+    let chosen = template::choose(pod_annotations, settings)?;
+    warnings::of_annotations(pod_annotations, &mut warnings);
+    let pod = build(request, settings, (pod_labels, pod_annotations), purpose, &chosen, &mut warnings)?;
     Ok(Outcome { pod: Some(pod), decision, warnings })
 }
 
-/// Templates by annotation, else by the settings; an alias stands for others, one level deep.
-fn check_templates(annotations: &BTreeMap<String, String>, settings: &Settings) -> Result<(), InjectError> {
-    let requested: Vec<&str> = match annotations.get(annotations::TEMPLATES) {
-        Some(names) => names.split(',').map(str::trim).collect(),
-        None => settings.config.default_templates.iter().map(String::as_str).collect(),
+fn is_for_windows(spec: &PodSpec) -> bool {
+    let by_label = |selector: &BTreeMap<String, String>| {
+        ["kubernetes.io/os", "beta.kubernetes.io/os"]
+            .iter()
+            .any(|label| selector.get(*label).is_some_and(|os| os == "windows"))
     };
-    let aliased = requested.iter().flat_map(|name| match settings.config.aliases.get(*name) {
-        Some(names) => names.iter().map(String::as_str).collect(),
-        None => vec![*name],
-    });
-    match aliased.into_iter().find(|name| *name != TEMPLATE) {
-        Some(other) => Err(InjectError::Template(other.to_owned())),
-        None => Ok(()),
-    }
-}
-
-/// What is asked for and cannot be done is said, never passed over in silence.
-fn warn(annotations: &BTreeMap<String, String>, warnings: &mut Vec<String>) {
-    if annotations.contains_key(annotations::BOOTSTRAP_OVERRIDE) {
-        let name = annotations::BOOTSTRAP_OVERRIDE;
-        warnings.push(format!("annotation {name} has no effect: the proxy has no Envoy bootstrap"));
-    }
-    if annotations.get(annotations::INTERCEPTION_MODE).is_some_and(|mode| mode == "TPROXY") {
-        let name = annotations::INTERCEPTION_MODE;
-        warnings
-            .push(format!("annotation {name}: istio-init refuses TPROXY, so this pod will not start; use REDIRECT"));
-    }
-    if let Some(value) = annotations.get(annotations::REWRITE_PROBES)
-        && annotations::boolean(value).is_err()
-    {
-        let name = annotations::REWRITE_PROBES;
-        warnings.push(format!("annotation {name}: \"{value}\" counts as \"false\": probes are left as they are"));
-    }
+    spec.os.as_ref().is_some_and(|os| os.name == "windows") || spec.node_selector.as_ref().is_some_and(by_label)
 }
 
 fn build(
     request: Request<'_>,
     settings: &Settings,
-    pod_labels: &BTreeMap<String, String>,
-    pod_annotations: &BTreeMap<String, String>,
+    (pod_labels, pod_annotations): (&BTreeMap<String, String>, &BTreeMap<String, String>),
     purpose: &Purpose<'_>,
+    chosen: &[Chosen<'_>],
+    warnings: &mut Vec<String>,
 ) -> Result<Value, InjectError> {
-    let mut pod = request.pod.clone();
-    let earlier = Earlier::take(&mut pod, pod_annotations)?;
-    let spec = object(&mut pod, "spec");
-    let users = earlier.overrides.or_else(|| overrides::take(spec)).map(overrides::tidy);
-    let bare: Pod = crds::parse(pod.clone()).map_err(|error| InjectError::NotAPod(error.to_string()))?;
-
     let annotated = |problem: String| InjectError::Annotations(vec![problem]);
+    let mut pod = request.pod.clone();
+    object(&mut pod, "spec");
+    let mut earlier = Earlier::take(&mut pod, pod_annotations)?;
+    let users = users_proxy(&pod, request.about);
+    let mut without_proxy = pod.clone();
+    without(&mut without_proxy, PROXY);
+    let bare: Pod = crds::parse(without_proxy).map_err(|error| InjectError::NotAPod(error.to_string()))?;
+
     let proxy_config = match pod_annotations.get(names::annotations::PROXY_CONFIG) {
         Some(yaml) => annotations::proxy_config(&settings.mesh.default_config, yaml).map_err(annotated)?,
         None => settings.mesh.default_config.clone(),
     };
-    let interception = match pod_annotations.get(annotations::INTERCEPTION_MODE) {
-        Some(mode) => annotations::interception_mode(mode).map_err(annotated)?,
-        None => proxy_config.interception_mode,
+    let (interception, said_by) = match pod_annotations.get(annotations::INTERCEPTION_MODE) {
+        Some(mode) => {
+            (annotations::interception_mode(mode).map_err(annotated)?, "annotation sidecar.istio.io/interceptionMode:")
+        }
+        None => (
+            proxy_config.interception_mode,
+            "interceptionMode of the proxy's settings (proxy.istio.io/config, or MeshConfig's defaultConfig):",
+        ),
     };
+    if interception == InterceptionMode::Tproxy && chosen.iter().any(|template| template.is(template::SIDECAR)) {
+        let refusal = InjectError::Transparent(said_by);
+        match purpose {
+            Purpose::Admission => return Err(refusal),
+            // What is in a file may be meant for Istio's own image.
+            Purpose::File { .. } => warnings.push(refusal.to_string()),
+        }
+    }
+    let node = bare.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
     let native = match pod_annotations.get(names::annotations::NATIVE_SIDECAR) {
         Some(value) => annotations::boolean(value).map_err(annotated)?,
-        None => settings.native_sidecars,
+        None => settings.native_on(node),
     };
     let workload = match purpose {
         Purpose::File { workload: Some(workload), .. } => workload.clone(),
         _ => Workload::of(&bare),
     };
-    let run_as_user = users.as_ref().and_then(|users| users.pointer("/securityContext/runAsUser")?.as_i64());
     let subject = Subject {
         settings,
         pod: &bare,
+        raw: &pod,
         namespace: request.namespace,
+        about: request.about,
         labels: pod_labels,
         annotations: pod_annotations,
         proxy_config: &proxy_config,
         interception,
         workload: &workload,
         native,
-        run_as_user,
+        users: users.as_ref(),
         variables: request.variables,
     };
 
-    let mut proxy = subject.proxy_container();
+    let mut fragments = template::render(chosen, &subject, warnings)?;
+    let ours = whole(&mut fragments, chosen)?;
+    let mut base = pod.clone();
     if let Some(users) = &users {
-        let transparent = interception == crds::meshconfig::InterceptionMode::Tproxy;
-        overrides::apply(&mut proxy, users);
+        replace(&mut base, PROXY, users);
+    }
+    overrides::settle(&mut base, &ours);
+    let mut merged = base.clone();
+    for (template, fragment) in chosen.iter().zip(&fragments) {
+        strategic::merge(&mut merged, fragment).map_err(|error| failed(template, &error))?;
+    }
+    let found = overrides::reapply(&mut merged, &base, &ours, earlier.overrides.as_ref())
+        .map_err(|error| InjectError::NotAPod(error.to_string()))?;
+    earlier.put_back(&mut merged, &ours);
+    if interception == InterceptionMode::Tproxy {
         // Accepting for foreign addresses takes root, whatever the pod says.
-        if let (true, Some(user)) = (transparent, proxy.pointer_mut("/securityContext/runAsUser")) {
-            *user = json!(0);
-        }
+        as_root(&mut merged);
     }
-    let spec = object(&mut pod, "spec");
-    let status_port = subject.status_port().parse().unwrap_or(proxy_config.status_port);
-    let probers = application_probes(spec, &subject, status_port, earlier.probers);
-    let merge = application_metrics(&subject, earlier.metrics.is_some())?;
-    let metrics = merge.as_ref().and_then(|merge| merge.application.clone()).or(earlier.metrics);
-    if let Some(env) = proxy.get_mut("env").and_then(Value::as_array_mut) {
-        if !probers.is_empty() {
-            render::set_variable(env, probes::PROBERS, &Value::Object(probers).to_string());
-        }
-        if let Some(metrics) = metrics {
-            render::set_variable(env, prometheus::VARIABLE, &metrics);
-        }
-    }
-    let status = place(spec, &subject, proxy);
-    describe(&mut pod, &subject, merge, &status, users.filter(|_| !earlier.was_injected).as_ref());
-    Ok(pod)
-}
+    through_agent(&mut merged, &subject, &mut earlier)?;
+    order::arrange(&mut merged, &subject);
+    let overrides = if earlier.was { None } else { found.write() };
+    mark(&mut merged, &subject, &ours, overrides);
 
-/// What an earlier injection left in a pod, taken out of it.
-struct Earlier {
-    was_injected: bool,
-    overrides: Option<Value>,
-    probers: Map<String, Value>,
-    metrics: Option<String>,
-}
-
-impl Earlier {
-    fn take(pod: &mut Value, annotations: &BTreeMap<String, String>) -> Result<Self, InjectError> {
-        let overrides = match annotations.get(names::annotations::PROXY_OVERRIDES) {
-            Some(text) => overrides::read(text).map_err(|reason| {
-                let name = names::annotations::PROXY_OVERRIDES;
-                InjectError::Annotations(vec![format!("invalid value '{text}' for annotation '{name}': {reason}")])
-            })?,
-            None => None,
-        };
-        // Somebody may have written the annotation by hand; only our own form counts.
-        let status: Option<Map<String, Value>> =
-            annotations.get(names::annotations::STATUS).and_then(|text| serde_json::from_str(text).ok());
-        let mut earlier = Self { was_injected: status.is_some(), overrides, probers: Map::new(), metrics: None };
-        let Some(status) = status else { return Ok(earlier) };
-        let spec = object(pod, "spec");
-        for list in ["containers", "initContainers"] {
-            let listed = |name: &Value| {
-                OURS.iter().any(|own| name == own)
-                    && status.get(list).and_then(Value::as_array).is_some_and(|names| names.contains(name))
-            };
-            let Some(items) = spec.get_mut(list).and_then(Value::as_array_mut) else { continue };
-            for container in items.iter().filter(|container| container.get("name").is_some_and(listed)) {
-                if let Some(text) = environment(container, probes::PROBERS) {
-                    earlier.probers.extend(serde_json::from_str::<Map<_, _>>(text).unwrap_or_default());
-                }
-                earlier.metrics = environment(container, prometheus::VARIABLE).map(str::to_owned).or(earlier.metrics);
+    let typed: Pod =
+        crds::parse(merged.clone()).map_err(|error| match chosen.iter().rev().find_map(Chosen::users) {
+            Some(name) => {
+                let problem = format!("what it makes is not a Pod: {error}");
+                InjectError::TemplateResult { name: name.to_owned(), problem }
             }
-            items.retain(|container| !container.get("name").is_some_and(listed));
-        }
-        Ok(earlier)
+            None => InjectError::NotAPod(error.to_string()),
+        })?;
+    if let Some(spec) = &typed.spec {
+        warnings::of_pod(&subject, chosen, spec, warnings);
     }
+    Ok(merged)
 }
 
-fn environment<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
-    let env = container.get("env")?.as_array()?;
-    env.iter().find(|variable| variable.get("name").is_some_and(|own| own == name))?.get("value")?.as_str()
+fn failed(template: &Chosen<'_>, error: &MergeError) -> InjectError {
+    let name = template.name().to_owned();
+    InjectError::TemplateResult { name, problem: error.to_string() }
+}
+
+/// The user's own `istio-proxy`. OpenShift gives every container of a pod the same user, which must not be the proxy's.
+fn users_proxy(pod: &Value, about: Option<&Namespace>) -> Option<Value> {
+    let containers = LISTS.iter().flat_map(|list| items(pod, list));
+    let mut users = containers.clone().find(|one| named(one, PROXY))?.clone();
+    let user = |container: &Value| container.pointer("/securityContext/runAsUser").and_then(Value::as_i64);
+    let same = || containers.clone().any(|one| !named(one, PROXY) && user(one).is_some() && user(one) == user(&users));
+    if about.is_some_and(Namespace::chooses_ids)
+        && same()
+        && let Some(Value::Object(context)) = users.get_mut("securityContext")
+    {
+        context.shift_remove("runAsUser");
+        context.shift_remove("runAsGroup");
+    }
+    Some(users)
+}
+
+/// All fragments as one: what the templates add. Where the proxy is a native sidecar, a template that speaks of it as of
+/// an ordinary container means the same.
+fn whole(fragments: &mut [Value], chosen: &[Chosen<'_>]) -> Result<Value, InjectError> {
+    let mut ours = json!({});
+    for (fragment, template) in fragments.iter_mut().zip(chosen) {
+        overrides::settle(fragment, &ours);
+        strategic::merge(&mut ours, fragment).map_err(|error| failed(template, &error))?;
+    }
+    Ok(ours)
+}
+
+/// Metrics and probes of the application, as far as there is an agent that they could go through.
+fn through_agent(pod: &mut Value, subject: &Subject<'_>, earlier: &mut Earlier) -> Result<(), InjectError> {
+    let annotations = annotations_of(pod);
+    let has_proxy = LISTS.iter().any(|list| items(pod, list).iter().any(|one| named(one, PROXY)));
+    let merge = application_metrics(&annotations, subject, earlier.metrics.is_some(), has_proxy)?;
+    if let Some(merge) = &merge {
+        let place = member(object(pod, "metadata"), "annotations");
+        for name in &merge.remove {
+            place.shift_remove(name);
+        }
+        place.extend(merge.set.iter().map(|(name, value)| ((*name).to_owned(), json!(value))));
+    }
+    if !has_proxy {
+        return Ok(());
+    }
+    let probers = application_probes(pod, &annotations, subject, std::mem::take(&mut earlier.probers));
+    let metrics = merge.and_then(|merge| merge.application).or(earlier.metrics.take());
+    let spec = object(pod, "spec");
+    let mut containers = LISTS.iter().filter_map(|list| {
+        spec.get(*list)?.as_array()?.iter().position(|one| named(one, PROXY)).map(|index| (*list, index))
+    });
+    let Some((list, index)) = containers.next() else { return Ok(()) };
+    let proxy = spec.get_mut(list).and_then(Value::as_array_mut).and_then(|containers| containers.get_mut(index));
+    let Some(Value::Object(proxy)) = proxy else { return Ok(()) };
+    let env = self::list(proxy, "env");
+    if !probers.is_empty() {
+        set_variable(env, probes::PROBERS, &Value::Object(probers).to_string());
+    }
+    if let Some(metrics) = metrics {
+        set_variable(env, prometheus::VARIABLE, &metrics);
+    }
+    Ok(())
 }
 
 /// Rewrites the application's probes; those of an earlier injection stay known.
 fn application_probes(
-    spec: &mut Map<String, Value>,
+    pod: &mut Value,
+    annotations: &BTreeMap<String, String>,
     subject: &Subject<'_>,
-    status_port: u16,
     earlier: Map<String, Value>,
 ) -> Map<String, Value> {
-    let rewrite = match subject.annotations.get(annotations::REWRITE_PROBES) {
+    let rewrite = match annotations.get(annotations::REWRITE_PROBES) {
         Some(value) => annotations::boolean(value).unwrap_or(false),
         None => subject.settings.values.sidecar_injector_webhook.rewrite_app_http_probe,
     };
     // The agent's port can be moved by annotation; by the values it moves for redirection only, as in Istio.
-    let agent_port = match subject.annotations.get(annotations::STATUS_PORT) {
-        Some(_) => status_port,
+    let agent_port = match annotations.get(annotations::STATUS_PORT) {
+        Some(_) => subject.status_port().parse().unwrap_or(subject.proxy_config.status_port),
         None => subject.proxy_config.status_port,
     };
     if !rewrite || agent_port == 0 {
         return earlier;
     }
-    let mut probers = probes::rewrite(spec, agent_port);
+    let mut probers = probes::rewrite(object(pod, "spec"), agent_port);
     probers.extend(earlier);
     probers.sort_keys();
     probers
 }
 
-fn application_metrics(subject: &Subject<'_>, merged_before: bool) -> Result<Option<prometheus::Merge>, InjectError> {
-    let wanted = match subject.annotations.get(annotations::MERGE_METRICS) {
+fn application_metrics(
+    annotations: &BTreeMap<String, String>,
+    subject: &Subject<'_>,
+    merged_before: bool,
+    has_proxy: bool,
+) -> Result<Option<prometheus::Merge>, InjectError> {
+    let wanted = match annotations.get(annotations::MERGE_METRICS) {
         Some(value) => annotations::boolean(value).unwrap_or(true),
         None => subject.settings.mesh.enable_prometheus_merge,
     };
     if !wanted || merged_before {
         return Ok(None);
     }
-    prometheus::plan(subject.annotations, subject.proxy_config.status_port)
-        .map_err(|problem| InjectError::Annotations(vec![problem]))
+    let merge = prometheus::plan(annotations, subject.proxy_config.status_port)
+        .map_err(|problem| InjectError::Annotations(vec![problem]))?;
+    // Without an agent, the application's own settings would be lost.
+    Ok(merge.filter(|merge| has_proxy || merge.application.is_none()))
 }
 
-/// Puts containers and volumes where they belong; what comes back says what was added.
-fn place(spec: &mut Map<String, Value>, subject: &Subject<'_>, proxy: Value) -> Value {
-    let init = subject.init_container();
-    let mut init_names = Vec::new();
-    let mut names = Vec::new();
-    if init.is_some() {
-        init_names.push(INIT);
-    }
-    if subject.native {
-        init_names.push(PROXY);
-        let containers = list(spec, "initContainers");
-        containers.splice(0..0, init.into_iter().chain([proxy]));
-    } else {
-        names.push(PROXY);
-        // Last, so that the user's own init containers still have the plain network.
-        if let Some(init) = init {
-            list(spec, "initContainers").push(init);
-        }
-        let containers = list(spec, "containers");
-        let index = if subject.holds_application() { 0 } else { containers.len() };
-        containers.insert(index, proxy);
-    }
-    let volumes = list(spec, "volumes");
-    let mut volume_names = Vec::new();
-    for volume in subject.volumes() {
-        volume_names.push(volume.get("name").cloned().unwrap_or_default());
-        match volumes.iter_mut().find(|one| one.get("name") == volume.get("name")) {
-            Some(one) => *one = volume,
-            None => volumes.push(volume),
-        }
-    }
-    let secrets = &subject.settings.values.global.image_pull_secrets;
-    if !secrets.is_empty() {
-        let theirs = std::mem::take(list(spec, "imagePullSecrets"));
-        let mut all: Vec<Value> = secrets.iter().map(|name| json!({"name": name})).collect();
-        all.extend(
-            theirs.into_iter().filter(|one| !secrets.iter().any(|name| one.get("name").is_some_and(|own| own == name))),
-        );
-        *list(spec, "imagePullSecrets") = all;
-    }
-    let or_null = |names: Vec<&str>| if names.is_empty() { Value::Null } else { json!(names) };
-    json!({
-        "initContainers": or_null(init_names),
-        "containers": or_null(names),
-        "volumes": volume_names,
-        "imagePullSecrets": if secrets.is_empty() { Value::Null } else { json!(secrets) },
-        "revision": subject.settings.revision,
-    })
-}
-
-/// Labels and annotations of an injected pod.
-fn describe(
-    pod: &mut Value,
-    subject: &Subject<'_>,
-    merge: Option<prometheus::Merge>,
-    status: &Value,
-    users: Option<&Value>,
-) {
+/// Annotations and labels that every injected pod has.
+fn mark(pod: &mut Value, subject: &Subject<'_>, ours: &Value, overrides: Option<String>) {
     let settings = subject.settings;
-    let canonical = workload::canonical_name(subject.labels, subject.workload);
-    let mut new_labels = vec![
-        (labels::TLS_MODE, "istio".to_owned()),
-        (labels::CANONICAL_NAME, canonical),
-        (labels::CANONICAL_REVISION, workload::canonical_revision(subject.labels).to_owned()),
-    ];
-    let of_path = subject.variables.iter().find(|(name, _)| name == variables::NETWORK).map(|(_, value)| value);
-    let network = of_path.unwrap_or(&settings.values.global.network);
-    if !network.is_empty() {
-        new_labels.push((labels::NETWORK, network.clone()));
-    }
+    let names_in = |list: &str| {
+        let names: Vec<&Value> = items(ours, list).iter().filter_map(|one| one.get("name")).collect();
+        if names.is_empty() { Value::Null } else { json!(names) }
+    };
+    let status = json!({
+        "initContainers": names_in(INIT_CONTAINERS),
+        "containers": names_in(CONTAINERS),
+        "volumes": names_in("volumes"),
+        "imagePullSecrets": names_in("imagePullSecrets"),
+        "revision": settings.revision,
+    });
+    let has_proxy = LISTS.iter().any(|list| items(ours, list).iter().any(|one| named(one, PROXY)));
     let meta = object(pod, "metadata");
-    let pod_labels = member(meta, "labels");
-    for (name, value) in new_labels {
-        pod_labels.entry(name).or_insert(Value::String(value));
+    if let Some(network) = subject.network() {
+        member(meta, "labels").entry(labels::NETWORK).or_insert(json!(network));
     }
-
     let annotations = member(meta, "annotations");
-    let containers = subject.pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    if let Some(first) = containers.first() {
-        for name in [annotations::DEFAULT_CONTAINER, annotations::DEFAULT_LOGS_CONTAINER] {
-            annotations.entry(name).or_insert(json!(first.name));
-        }
-    }
-    if let Some(merge) = merge {
-        for name in &merge.remove {
-            annotations.shift_remove(name);
-        }
-        annotations.extend(merge.set.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))));
-    }
     for (name, value) in &settings.config.injected_annotations {
         annotations.insert(name.clone(), json!(value));
     }
-    if let Some(users) = users {
-        annotations
-            .insert(names::annotations::PROXY_OVERRIDES.to_owned(), json!(overrides::write(users, subject.native)));
+    if let Some(overrides) = overrides {
+        annotations.insert(names::annotations::PROXY_OVERRIDES.to_owned(), json!(overrides));
     }
-    annotations.insert(labels::REVISION.to_owned(), json!(settings.revision));
-    annotations.insert(names::annotations::PROXY_VERSION.to_owned(), json!(settings.values.global.tag.0));
+    if has_proxy {
+        annotations.insert(names::annotations::PROXY_VERSION.to_owned(), json!(settings.values.global.tag.0));
+    }
     annotations.insert(names::annotations::STATUS.to_owned(), json!(status.to_string()));
+}
+
+fn annotations_of(pod: &Value) -> BTreeMap<String, String> {
+    let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object).into_iter().flatten();
+    annotations.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+fn named(object: &Value, name: &str) -> bool {
+    object.get("name").is_some_and(|own| own == name)
+}
+
+fn without(pod: &mut Value, name: &str) {
+    for list in LISTS {
+        if let Some(Value::Array(containers)) = pod.pointer_mut(&format!("/spec/{list}")) {
+            containers.retain(|one| !named(one, name));
+        }
+    }
+}
+
+fn replace(pod: &mut Value, name: &str, by: &Value) {
+    for list in LISTS {
+        if let Some(Value::Array(containers)) = pod.pointer_mut(&format!("/spec/{list}")) {
+            containers.iter_mut().filter(|one| named(one, name)).for_each(|one| by.clone_into(one));
+        }
+    }
+}
+
+fn as_root(pod: &mut Value) {
+    for list in LISTS {
+        if let Some(Value::Array(containers)) = pod.pointer_mut(&format!("/spec/{list}")) {
+            for container in containers.iter_mut().filter(|one| named(one, PROXY)) {
+                if let Some(user) = container.pointer_mut("/securityContext/runAsUser") {
+                    *user = json!(0);
+                }
+            }
+        }
+    }
 }
 
 /// A member that is an object; made when it is absent. The typed view has seen that it is nothing else.
@@ -446,27 +507,5 @@ fn list<'a>(members: &'a mut Map<String, Value>, name: &str) -> &'a mut Vec<Valu
     match place {
         Value::Array(items) => items,
         _ => unreachable!("it was just made an array"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{annotations, warn};
-
-    #[test]
-    fn what_cannot_be_done_is_said() {
-        for (annotation, value, said) in [
-            (annotations::BOOTSTRAP_OVERRIDE, "mine", "has no effect"),
-            (annotations::INTERCEPTION_MODE, "TPROXY", "istio-init refuses TPROXY"),
-            (annotations::REWRITE_PROBES, "maybe", "counts as \"false\""),
-        ] {
-            let mut warnings = Vec::new();
-            warn(&[(annotation.to_owned(), value.to_owned())].into(), &mut warnings);
-            assert_eq!(warnings.len(), 1, "{annotation}");
-            assert!(warnings[0].contains(annotation) && warnings[0].contains(said), "{warnings:?}");
-        }
-        let mut warnings = Vec::new();
-        warn(&[(annotations::INTERCEPTION_MODE.to_owned(), "REDIRECT".to_owned())].into(), &mut warnings);
-        assert!(warnings.is_empty(), "{warnings:?}");
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::render::PROXY;
+use super::PROXY;
 
 /// The environment variable with the originals.
 pub(crate) const PROBERS: &str = "ISTIO_KUBE_APP_PROBERS";

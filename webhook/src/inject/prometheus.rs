@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 /// The agent's environment variable with the application's scrape settings.
 pub(crate) const VARIABLE: &str = "ISTIO_PROMETHEUS_ANNOTATIONS";
-const TARGETS: &str = "prometheus.istio.io/scrape-targets";
+pub(crate) const TARGETS: &str = "prometheus.istio.io/scrape-targets";
 const STATS_PATH: &str = "/stats/prometheus";
 /// Ports that belong to the proxy; no application's metrics can be there.
 const RESERVED: [u16; 9] = [15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090];

@@ -1,15 +1,20 @@
 //! What injection depends on beside the pod: the two ConfigMaps of a revision, read into types.
 //!
 //! ConfigMap `istio[-<revision>]`, key `mesh`, is the MeshConfig; `istio-sidecar-injector[-<revision>]` has `config`
-//! (policy and selectors) and `values` (the part of Istio's Helm values that concerns injection). What they leave out
-//! has Istio's default.
+//! (policy, selectors, templates) and `values` (the part of Istio's Helm values that concerns injection). What they leave
+//! out has Istio's default.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crds::meshconfig::MeshConfig;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use super::cluster::Cluster;
+use super::template::UserTemplate;
+pub use super::values::Values;
 
 /// Everything that injection depends on beside the pod; immutable, replaced as a whole.
 #[derive(Clone, Debug)]
@@ -22,8 +27,16 @@ pub struct Settings {
     pub values: Values,
     /// The mesh's settings.
     pub mesh: MeshConfig,
-    /// Whether the cluster's kubelets run native sidecars.
+    /// Key `values` as it is written, for templates.
+    pub(crate) raw_values: Value,
+    /// The user's templates by name, each by itself: a broken one is refused to the pods that ask for it.
+    pub(crate) templates: BTreeMap<String, UserTemplate>,
+    /// Whether the cluster's kubelets run native sidecars, or what the values say instead.
     pub native_sidecars: bool,
+    /// Whether the values leave it to the kubelets.
+    native_by_node: bool,
+    /// Namespaces and nodes.
+    pub cluster: Arc<Cluster>,
 }
 
 /// A ConfigMap that cannot be used; the message names ConfigMap, key, and line or field.
@@ -50,9 +63,78 @@ impl Settings {
         let config: Config = crds::yaml::from_str(key(&injector_name, injector, "config")?)
             .map_err(|error| SettingsError::new(&injector_name, "config", &error))?;
         // JSON is YAML, so a person may write either.
-        let values: Values = crds::yaml::from_str(key(&injector_name, injector, "values")?)
-            .map_err(|error| SettingsError::new(&injector_name, "values", &error))?;
-        Ok(Self { revision: revision.to_owned(), config, values, mesh, native_sidecars })
+        let text = key(&injector_name, injector, "values")?;
+        let values: Values =
+            crds::yaml::from_str(text).map_err(|error| SettingsError::new(&injector_name, "values", &error))?;
+        let raw_values =
+            crds::yaml::value(text).map_err(|error| SettingsError::new(&injector_name, "values", &error))?;
+        let native = match values.pilot.env.get("ENABLE_NATIVE_SIDECARS").map_or("auto", |value| value.trim()) {
+            "" | "auto" => None,
+            other => Some(super::annotations::boolean(other).map_err(|_| {
+                let message = format!("pilot.env.ENABLE_NATIVE_SIDECARS: \"{other}\" is none of auto, true, false");
+                SettingsError::new(&injector_name, "values", &message)
+            })?),
+        };
+        // What the chart does when it writes key `config` is done here again, for values that came another way.
+        let mut config = config;
+        let ours = &values.sidecar_injector_webhook;
+        for (name, text) in &ours.templates {
+            config.templates.entry(name.clone()).or_insert_with(|| text.clone());
+        }
+        for (name, of) in &ours.aliases {
+            config.aliases.entry(name.clone()).or_insert_with(|| of.clone());
+        }
+        if config.default_templates.is_empty() {
+            config.default_templates.clone_from(&ours.default_templates);
+        }
+        if config.default_templates.is_empty() {
+            config.default_templates = vec![super::template::SIDECAR.to_owned()];
+        }
+        let templates = config.templates.iter().map(|(name, text)| (name.clone(), UserTemplate::parse(name, text)));
+        Ok(Self {
+            revision: revision.to_owned(),
+            templates: templates.collect(),
+            config,
+            values,
+            raw_values,
+            mesh,
+            native_sidecars: native.unwrap_or(native_sidecars),
+            native_by_node: native.is_none(),
+            cluster: Arc::default(),
+        })
+    }
+
+    /// The same settings in the cluster as it is now.
+    #[must_use]
+    pub fn within(mut self, cluster: Arc<Cluster>) -> Self {
+        self.cluster = cluster;
+        self
+    }
+
+    /// Takes over the last good version of templates that are broken now. What comes back names each broken one, and says
+    /// why.
+    pub fn keep_good_templates(&mut self, earlier: Option<&Self>) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (name, template) in &mut self.templates {
+            let Err(problem) = template.checked() else { continue };
+            let good = earlier.and_then(|earlier| earlier.templates.get(name)).filter(|one| one.checked().is_ok());
+            let outcome = if good.is_some() {
+                "its last good version stays in force"
+            } else {
+                "pods that ask for it are refused"
+            };
+            broken.push(format!("template \"{name}\" is broken, {outcome}: {problem}"));
+            if let Some(good) = good {
+                *template = good.clone();
+            }
+        }
+        broken
+    }
+
+    /// Whether a pod gets a native sidecar: by its node's kubelet where it has one already, else by all of them.
+    pub(crate) fn native_on(&self, node: Option<&str>) -> bool {
+        let of_node = node.filter(|_| self.native_by_node).and_then(|node| self.cluster.nodes.get(node));
+        of_node.copied().unwrap_or(self.native_sidecars)
     }
 }
 
@@ -82,6 +164,8 @@ pub struct Config {
     pub default_templates: Vec<String>,
     /// Names that stand for templates.
     pub aliases: BTreeMap<String, Vec<String>>,
+    /// The user's own templates, in Go's template syntax, by name. One named as a built-in replaces it.
+    pub templates: BTreeMap<String, String>,
 }
 
 impl Config {
@@ -100,218 +184,8 @@ impl Default for Config {
             injected_annotations: BTreeMap::new(),
             default_templates: Vec::new(),
             aliases: BTreeMap::new(),
+            templates: BTreeMap::new(),
         }
-    }
-}
-
-/// Defines a group of Helm values with the defaults that Istio's chart gives them.
-macro_rules! values {
-    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, Deserialize)]
-        #[serde(default, rename_all = "camelCase")]
-        pub struct $name { $($(#[$field_meta])* pub $field: $ty,)* }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($field: $default,)* }
-            }
-        }
-    };
-}
-
-values! {
-    /// Key `values`.
-    Values {
-        /// `global.*`.
-        global: Global = Global::default(),
-        /// `sidecarInjectorWebhook.*`.
-        sidecar_injector_webhook: SidecarInjectorWebhook = SidecarInjectorWebhook::default(),
-        /// The revision; empty for the default one.
-        revision: String = String::new(),
-    }
-}
-
-values! {
-    /// `global.*`.
-    Global {
-        /// Registry and organisation of the proxy's image.
-        hub: String = names::images::HUB.to_owned(),
-        /// Tag of the proxy's image.
-        tag: Text = Text(names::VERSION.to_owned()),
-        /// Variant of the proxy's image.
-        variant: String = String::new(),
-        /// `Always`, `IfNotPresent`, `Never`; Kubernetes' default when empty.
-        image_pull_policy: String = String::new(),
-        /// Secrets for pulling the proxy's image.
-        image_pull_secrets: Vec<String> = Vec::new(),
-        /// The mesh's namespace.
-        istio_namespace: String = names::resources::MESH_NAMESPACE.to_owned(),
-        /// The network that pods are in.
-        network: String = String::new(),
-        /// The mesh's id; its trust domain when empty.
-        #[serde(rename = "meshID")]
-        mesh_id: String = String::new(),
-        /// The certificate authority, when it is not the control plane.
-        ca_address: String = String::new(),
-        /// Whose root certificate pods get.
-        pilot_cert_provider: String = "istiod".to_owned(),
-        /// Logs as JSON.
-        log_as_json: bool = false,
-        /// Log levels.
-        logging: Logging = Logging::default(),
-        /// The cluster.
-        multi_cluster: MultiCluster = MultiCluster::default(),
-        /// The proxy.
-        proxy: Proxy = Proxy::default(),
-        /// The init container.
-        #[serde(rename = "proxy_init")]
-        proxy_init: ProxyInit = ProxyInit::default(),
-        /// Service account tokens.
-        sds: Sds = Sds::default(),
-    }
-}
-
-values! {
-    /// `global.logging.*`.
-    Logging {
-        /// Levels by scope, such as `default:info`.
-        level: String = "default:info".to_owned(),
-    }
-}
-
-values! {
-    /// `global.multiCluster.*`.
-    MultiCluster {
-        /// The cluster's id.
-        cluster_name: String = String::new(),
-    }
-}
-
-values! {
-    /// `global.sds.*`.
-    Sds {
-        /// The token that a proxy shows to the certificate authority.
-        token: Token = Token::default(),
-    }
-}
-
-values! {
-    /// `global.sds.token.*`.
-    Token {
-        /// Its audience.
-        aud: String = names::identity::TOKEN_AUDIENCE.to_owned(),
-    }
-}
-
-values! {
-    /// `global.proxy_init.*`.
-    ProxyInit {
-        /// The init container's image; the proxy's own unless it names another.
-        image: String = String::new(),
-        /// Applies rules even where some exist already.
-        force_apply_iptables: bool = false,
-    }
-}
-
-values! {
-    /// `global.proxy.*`.
-    Proxy {
-        /// The image's name, or a whole reference.
-        image: String = names::images::PROXY.to_owned(),
-        /// The cluster's DNS domain.
-        cluster_domain: String = names::CLUSTER_DOMAIN.to_owned(),
-        /// The proxy's log level.
-        log_level: String = "warning".to_owned(),
-        /// Levels by component.
-        component_log_level: String = "misc:error".to_owned(),
-        /// Outbound addresses to capture.
-        #[serde(rename = "includeIPRanges")]
-        include_ip_ranges: String = "*".to_owned(),
-        /// Outbound addresses to leave alone.
-        #[serde(rename = "excludeIPRanges")]
-        exclude_ip_ranges: String = String::new(),
-        /// Inbound ports to capture.
-        include_inbound_ports: Text = Text("*".to_owned()),
-        /// Inbound ports to leave alone.
-        exclude_inbound_ports: Text = Text::default(),
-        /// Outbound ports to capture whatever the address.
-        include_outbound_ports: Text = Text::default(),
-        /// Outbound ports to leave alone.
-        exclude_outbound_ports: Text = Text::default(),
-        /// The port of merged statistics and rewritten probes.
-        status_port: Text = Text(names::ports::AGENT.to_string()),
-        /// Seconds before the first readiness probe.
-        readiness_initial_delay_seconds: u32 = 0,
-        /// Seconds between readiness probes.
-        readiness_period_seconds: u32 = 15,
-        /// Failed readiness probes until the pod is unready.
-        readiness_failure_threshold: u32 = 4,
-        /// The startup probe.
-        startup_probe: StartupProbe = StartupProbe::default(),
-        /// Requests and limits.
-        resources: Map<String, Value> = default_resources(),
-        /// Runs the containers privileged.
-        privileged: bool = false,
-        /// The containers' seccomp profile.
-        seccomp_profile: Map<String, Value> = Map::new(),
-        /// Whether the application waits for the proxy.
-        hold_application_until_proxy_starts: bool = false,
-        /// Replaces the proxy's lifecycle hooks.
-        lifecycle: Map<String, Value> = Map::new(),
-    }
-}
-
-values! {
-    /// `global.proxy.startupProbe.*`.
-    StartupProbe {
-        /// Whether there is one.
-        enabled: bool = true,
-        /// Failed probes, one a second, until the container is started again.
-        failure_threshold: u32 = 600,
-    }
-}
-
-values! {
-    /// `sidecarInjectorWebhook.*`.
-    SidecarInjectorWebhook {
-        /// Whether probes of applications go through the proxy's agent.
-        #[serde(rename = "rewriteAppHTTPProbe")]
-        rewrite_app_http_probe: bool = true,
-    }
-}
-
-fn default_resources() -> Map<String, Value> {
-    let resources = serde_json::json!({
-        "requests": {"cpu": "100m", "memory": "128Mi"},
-        "limits": {"cpu": "2000m", "memory": "1024Mi"},
-    });
-    match resources {
-        Value::Object(resources) => resources,
-        _ => Map::new(),
-    }
-}
-
-/// Text that people also write as a number: a tag `1.0`, a port `80`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "Value")]
-pub struct Text(pub String);
-
-impl From<Value> for Text {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Null => Self::default(),
-            Value::String(text) => Self(text),
-            other => Self(other.to_string()),
-        }
-    }
-}
-
-impl std::ops::Deref for Text {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
     }
 }
 
