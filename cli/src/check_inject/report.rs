@@ -29,6 +29,8 @@ pub(super) struct Subject {
     pub(super) annotations: Labels,
     /// Whether the pod shares its node's network.
     pub(super) host_network: bool,
+    /// Whether the pod is for nodes with Windows.
+    pub(super) windows: bool,
     /// What a pod that is there has.
     pub(super) running: Option<Running>,
 }
@@ -139,6 +141,7 @@ fn second_layer(subject: &Subject, cluster: &Cluster, injector: &Injector) -> Ve
                 labels: &subject.labels,
                 annotations: &subject.annotations,
                 host_network: subject.host_network,
+                windows: subject.windows,
             };
             Verdict::Asked { revision: revision.clone(), decision: decide(config, candidate) }
         }

@@ -150,6 +150,7 @@ impl Subject {
             labels: own_labels,
             annotations: own_annotations,
             host_network: pod.pointer("/spec/hostNetwork").and_then(Value::as_bool).unwrap_or(false),
+            windows: webhook::inject::decide::is_for_windows(pod),
             running,
         }
     }

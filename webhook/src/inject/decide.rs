@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use names::labels;
+use serde_json::Value;
 
 use super::selector;
 use super::settings::Config;
@@ -75,6 +76,12 @@ impl Reason {
             Self::UnknownPolicy => "the injection policy is neither enabled nor disabled",
         }
     }
+}
+
+/// Whether a pod says that it is for nodes with Windows.
+pub fn is_for_windows(pod: &Value) -> bool {
+    let os = ["/spec/os/name", "/spec/nodeSelector/kubernetes.io~1os", "/spec/nodeSelector/beta.kubernetes.io~1os"];
+    os.iter().any(|path| pod.pointer(path).is_some_and(|os| os == "windows"))
 }
 
 /// Decides.

@@ -40,7 +40,7 @@ mod workload;
 use std::collections::BTreeMap;
 
 use crds::meshconfig::InterceptionMode;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::Pod;
 use names::labels;
 use serde_json::{Map, Value, json};
 
@@ -161,13 +161,12 @@ fn inject_as(request: Request<'_>, settings: &Settings, purpose: &Purpose<'_>) -
     let empty = BTreeMap::new();
     let pod_labels = meta.labels.as_ref().unwrap_or(&empty);
     let pod_annotations = meta.annotations.as_ref().unwrap_or(&empty);
-    let spec = typed.spec.as_ref();
     let candidate = Candidate {
         namespace: request.namespace,
         labels: pod_labels,
         annotations: pod_annotations,
-        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
-        windows: spec.is_some_and(is_for_windows),
+        host_network: typed.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false),
+        windows: decide::is_for_windows(request.pod),
     };
     let config = match purpose {
         Purpose::Admission => &settings.config,
@@ -187,15 +186,6 @@ fn inject_as(request: Request<'_>, settings: &Settings, purpose: &Purpose<'_>) -
     warnings::of_annotations(pod_annotations, &mut warnings);
     let pod = build(request, settings, (pod_labels, pod_annotations), purpose, &chosen, &mut warnings)?;
     Ok(Outcome { pod: Some(pod), decision, warnings })
-}
-
-fn is_for_windows(spec: &PodSpec) -> bool {
-    let by_label = |selector: &BTreeMap<String, String>| {
-        ["kubernetes.io/os", "beta.kubernetes.io/os"]
-            .iter()
-            .any(|label| selector.get(*label).is_some_and(|os| os == "windows"))
-    };
-    spec.os.as_ref().is_some_and(|os| os.name == "windows") || spec.node_selector.as_ref().is_some_and(by_label)
 }
 
 fn build(

@@ -38,7 +38,7 @@ pub(crate) fn warning(namespace: &str, about: &Namespace, spec: &PodSpec) -> Opt
     } else if problem.contains("seccomp") {
         "set global.proxy.seccompProfile to {type: RuntimeDefault}"
     } else {
-        "label it pod-security.kubernetes.io/enforce=privileged"
+        "give the pod a container istio-proxy with the securityContext that it needs"
     };
     Some(format!(
         "Pod Security \"{level}\" of namespace {namespace} will refuse this pod: {} {problem}; {what_to_do}",

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::panic::AssertUnwindSafe;
 
 use gotmpl::parse::{BranchNode, CommandNode, Expr, ListNode, Node, Parser, PipeNode, SmolStr};
 use gotmpl::{Template, TemplateError, Value};
@@ -43,6 +44,10 @@ impl GoTemplate {
             return Err(format!("it is longer than {LARGEST_TEXT} bytes"));
         }
         blocks::check(text)?;
+        contained(|| Self::read(name, text))
+    }
+
+    fn read(name: &str, text: &str) -> Result<Self, String> {
         let read = |error: TemplateError| error.to_string();
         let parser = Parser::with_name(Some(name), text, "{{", "}}").map_err(read)?;
         let (mut tree, defines) = parser.parse().map_err(read)?;
@@ -73,15 +78,23 @@ impl GoTemplate {
 
     /// Runs the template over its data; the result is text within bounds.
     pub(crate) fn run(&self, data: &Value, environment: &BTreeMap<String, Text>) -> Result<String, String> {
-        let mut result = Bounded(String::new());
-        functions::within_bounds(environment, || self.template.execute_template_fmt(&mut result, WHOLE, data))
-            .map_err(|error| match error {
-                TemplateError::Write => format!("it writes more than {LARGEST_RESULT} bytes"),
-                TemplateError::RangeIterLimit => format!("its loops take more than {MOST_TURNS} turns"),
-                other => other.to_string(),
-            })?;
-        Ok(result.0)
+        contained(|| {
+            let mut result = Bounded(String::new());
+            functions::within_bounds(environment, || self.template.execute_template_fmt(&mut result, WHOLE, data))
+                .map_err(|error| match error {
+                    TemplateError::Write => format!("it writes more than {LARGEST_RESULT} bytes"),
+                    TemplateError::RangeIterLimit => format!("its loops take more than {MOST_TURNS} turns"),
+                    other => other.to_string(),
+                })?;
+            Ok(result.0)
+        })
     }
+}
+
+/// The engine is not ours, and what it is given is a person's text: should it panic, that is the template's refusal and
+/// not the webhook's end.
+fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the template engine gave up".to_owned()))
 }
 
 struct Bounded(String);

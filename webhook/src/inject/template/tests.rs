@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use gotmpl::Value;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::functions::from_json;
@@ -182,4 +183,74 @@ fn a_structure_is_written_by_the_names_of_json() {
         "apiVersion": "v1", "containerPort": 80, "hostIP": "a", "labels": {"Upper": "x"}, "tcpSocket": {"port": 1},
     });
     assert_eq!(super::functions::to_json(&value), expected);
+}
+
+/// Pieces of templates in any order.
+fn any_template() -> impl Strategy<Value = String> {
+    let pieces = vec![
+        "{{",
+        "}}",
+        "{{-",
+        "-}}",
+        "{{ end }}",
+        "if",
+        "else",
+        "range",
+        "with",
+        "define",
+        "block",
+        "template",
+        "break",
+        ".",
+        ".Name",
+        "$x",
+        "$",
+        ":=",
+        "=",
+        "|",
+        ",",
+        "(",
+        ")",
+        "\"a\"",
+        "\"",
+        "`",
+        "'c'",
+        "'",
+        "/*",
+        "*/",
+        "0x",
+        "1e9",
+        "-7",
+        "nil",
+        "true",
+        " ",
+        "\n",
+        "print",
+        "printf `%d`",
+        "index",
+        "toYaml",
+        "default",
+        "list",
+        "repeat",
+        "{",
+        "}",
+        "\\",
+        "é",
+        "a: b\n",
+    ];
+    proptest::collection::vec(proptest::sample::select(pieces), 0..24).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever is written, there is a result or a reason, and it is there soon.
+    #[test]
+    fn any_text_is_run_or_refused(text in any_template(), wrapped in any::<bool>()) {
+        let text = if wrapped { format!("{{{{ range .Items }}}}{text}{{{{ end }}}}") } else { text };
+        if let Err(reason) = run(&text, &json!({"Name": "n", "Items": ["x", "y"]})) {
+            prop_assert!(!reason.is_empty());
+            prop_assert!(reason != "the template engine gave up", "{text}");
+        }
+    }
 }
