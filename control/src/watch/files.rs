@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crds::yaml::Document;
 use tokio_util::sync::CancellationToken;
 use translate::model::change::{Key, Kind};
 use translate::model::mesh::Mesh;
@@ -33,6 +34,8 @@ pub(crate) struct Files {
     stamps: BTreeMap<PathBuf, Stamp>,
     /// What each file said when it was last read.
     said: BTreeMap<PathBuf, BTreeSet<(Kind, Key)>>,
+    /// What has been remarked on each file, so that nothing is told twice.
+    told: BTreeMap<PathBuf, BTreeSet<String>>,
     epoch: u64,
 }
 
@@ -44,6 +47,7 @@ impl Files {
             intake,
             stamps: BTreeMap::new(),
             said: BTreeMap::new(),
+            told: BTreeMap::new(),
             epoch: 0,
         }
     }
@@ -77,7 +81,10 @@ impl Files {
         let mut owners: BTreeMap<(Kind, Key), PathBuf> = BTreeMap::new();
         for (path, text) in &texts {
             let found = match text {
-                Some(text) => self.file(path, text, &mesh, &mut owners),
+                Some(text) => {
+                    self.remark(path, text);
+                    self.file(path, text, &mesh, &mut owners)
+                }
                 None => self.said.get(*path).cloned().unwrap_or_default(),
             };
             said.insert((*path).clone(), found);
@@ -87,6 +94,7 @@ impl Files {
             self.intake.listed(kind, &said.values().flatten().filter_map(of_kind).collect());
         }
         self.intake.arrived(Kind::Mesh);
+        self.told.retain(|path, _| said.contains_key(path));
         self.said = said;
         self.epoch = *self.intake.epoch().borrow();
         self.stamps = files;
@@ -110,6 +118,17 @@ impl Files {
                 tracing::warn!("{path}: the MeshConfig cannot be read: {error}; the last good one stays in use");
             }
         }
+    }
+
+    /// Tells what an API server would have told the author of a file, once.
+    fn remark(&mut self, path: &Path, text: &str) {
+        let documents = crds::yaml::documents(text).into_iter().flatten();
+        let remarks: BTreeSet<String> = documents.flat_map(|document| remarks(&document)).collect();
+        let told = self.told.entry(path.to_owned()).or_default();
+        for remark in remarks.difference(told) {
+            tracing::warn!("{}: {remark}", path.display());
+        }
+        *told = remarks;
     }
 
     /// Reads one file; what it says, or what it said before where it cannot be read.
@@ -166,6 +185,17 @@ impl Files {
         }
         found
     }
+}
+
+/// What admission would have said about an object: that its kind is not in force, that it has fields which the kind does
+/// not have, or that it does not fit the schema.
+fn remarks(document: &Document) -> Vec<String> {
+    let Some(kind) = crds::kinds::Kind::of(document.group(), document.kind()) else { return Vec::new() };
+    let of = format!("{} {}/{}", kind.name(), document.namespace().unwrap_or("default"), document.name());
+    let in_force = kind.not_in_force().map(ToOwned::to_owned);
+    let unknown = kind.unknown(&document.value).into_iter().map(|field| field.to_string());
+    let misfits = kind.schema_problems(&document.value).into_iter().map(|problem| problem.to_string());
+    in_force.into_iter().chain(unknown).chain(misfits).map(|remark| format!("{of}: {remark}")).collect()
 }
 
 fn read(path: &Path) -> Option<String> {
@@ -274,6 +304,26 @@ mod tests {
         folder.write("a.yaml", &rule("a", "y.example"));
         assert_eq!(folder.virtual_services(), ["a [\"y.example\"]"]);
         assert!(!folder.metrics.text().contains(rejected), "it can be read again");
+    }
+
+    #[test]
+    fn what_an_api_server_would_have_told_is_told() {
+        let mut folder = Folder::new();
+        let misspelt = rule("a", "a.example").replace("spec: {", "spec: {exportsTo: ['.'], gateways: [null], ");
+        let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: n}\n";
+        folder.write("a.yaml", &(misspelt + policy));
+        let told = |folder: &Folder| folder.files.told.values().flatten().cloned().collect::<Vec<_>>();
+        let remarks = told(&folder);
+        assert_eq!(remarks.len(), 3, "{remarks:#?}");
+        assert!(
+            remarks[0].starts_with("AuthorizationPolicy n/p: AuthorizationPolicy is NOT ENFORCED"),
+            "{}",
+            remarks[0]
+        );
+        assert_eq!(remarks[1], "VirtualService default/a: spec.exportsTo: unknown field; did you mean exportTo?");
+        assert_eq!(remarks[2], "VirtualService default/a: spec.gateways[0]: is null: leave the field out instead");
+        folder.write("a.yaml", &rule("a", "a.example"));
+        assert!(told(&folder).is_empty(), "mended");
     }
 
     #[test]
