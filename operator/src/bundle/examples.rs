@@ -5,15 +5,17 @@ use serde_json::Value;
 
 use super::Definition;
 
-/// Our own kinds, each in the sample that the guide applies.
-const OURS: &str = include_str!("../../../config/samples/meshinstall.yaml");
-/// Istio's.
-const ISTIOS: &str = include_str!("../../../config/samples/kinds.yaml");
+/// Our own kinds, each in the sample that the guide applies, and Istio's together.
+const SAMPLES: [&str; 3] = [
+    include_str!("../../../config/samples/meshinstall.yaml"),
+    include_str!("../../../config/samples/meshrevisiontag.yaml"),
+    include_str!("../../../config/samples/kinds.yaml"),
+];
 
 /// The samples of the kinds that the bundle brings, in the order of the definitions.
 pub(super) fn examples(definitions: &[Definition]) -> Result<Vec<Value>, YamlError> {
     let mut samples = Vec::new();
-    for text in [OURS, ISTIOS] {
+    for text in SAMPLES {
         for document in yaml::documents(text) {
             samples.push(document?);
         }
