@@ -270,9 +270,13 @@ fn cut(text: &str, most: usize) -> String {
     text.chars().take(most - 1).map(printable).chain(['…']).collect()
 }
 
-/// The request's uid in a body that cannot be parsed, so that the answer is still one to the question: the API server
-/// writes it near the beginning.
+/// The request's uid in a body that is no review, so that the answer is still one to the question. In one that is not even
+/// JSON it is looked for near the beginning, where the API server writes it.
 fn uid_in(body: &[u8]) -> String {
+    let review = serde_json::from_slice::<Value>(body).ok();
+    if let Some(uid) = review.as_ref().and_then(|review| review.pointer("/request/uid")?.as_str()) {
+        return uid.to_owned();
+    }
     let begin = String::from_utf8_lossy(body.get(..body.len().min(1024)).unwrap_or_default());
     let uid = begin.split_once("\"uid\"").and_then(|(_, rest)| rest.trim_start().strip_prefix(':'));
     let uid = uid.and_then(|rest| rest.trim_start().strip_prefix('"')).and_then(|rest| rest.split_once('"'));

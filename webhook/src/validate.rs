@@ -9,6 +9,7 @@ use crds::check::{Problem, Severity};
 use crds::kinds::Kind;
 use serde_json::Value;
 
+use crate::configuration::VALIDATED_GROUPS;
 use crate::envelope::{AdmissionRequest, Answer, Cause, Details, describe, open};
 
 /// Answers a review of one of Istio's objects.
@@ -83,6 +84,10 @@ fn decide(request: &AdmissionRequest, kind: Option<Kind>) -> (Answer, Result<(),
     // The status is the control plane's: a rule that cannot work must be able to say so.
     if !request.sub_resource.is_empty() {
         return (Answer::allow(uid, &[]), Ok(()));
+    }
+    // Our configuration sends the four groups and no other; what came here all the same is not ours to refuse.
+    if !VALIDATED_GROUPS.contains(&request.kind.group.as_str()) {
+        return (Answer::allow(uid, &[]), Err(Failure::UnknownType));
     }
     let Some(kind) = kind else {
         let (group, version, name) = (&request.kind.group, &request.kind.version, &request.kind.kind);

@@ -16,9 +16,6 @@ pub(super) type Labels = BTreeMap<String, String>;
 /// How the names of all injection webhooks end, Istio's and ours.
 const INJECTOR: &str = "sidecar-injector.istio.io";
 
-/// The conditions of our own webhooks, of which the second layer says the same.
-const KNOWN_CONDITIONS: [&str; 1] = ["not-a-namespace-of-the-cluster-itself"];
-
 /// One MutatingWebhookConfiguration that injects sidecars.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hook {
@@ -45,7 +42,7 @@ pub(super) struct Webhook {
     pub(super) service: Option<(String, String)>,
     /// Whether the pod is refused while nobody answers.
     pub(super) fails_closed: bool,
-    /// It has conditions in CEL that are not known here, which only the API server can evaluate.
+    /// It has conditions in CEL, which only the API server can evaluate.
     pub(super) conditional: bool,
     /// It trusts no authority, so that the API server cannot call it.
     pub(super) without_ca: bool,
@@ -116,11 +113,7 @@ fn webhook(webhook: &MutatingWebhook) -> Webhook {
         service: client.service.as_ref().map(|service| (service.namespace.clone(), service.name.clone())),
         // Kubernetes' default.
         fails_closed: webhook.failure_policy.as_deref().unwrap_or("Fail") == "Fail",
-        conditional: webhook
-            .match_conditions
-            .iter()
-            .flatten()
-            .any(|one| !KNOWN_CONDITIONS.contains(&one.name.as_str())),
+        conditional: webhook.match_conditions.as_ref().is_some_and(|conditions| !conditions.is_empty()),
         without_ca: client.service.is_some() && client.ca_bundle.as_ref().is_none_or(|bundle| bundle.0.is_empty()),
     }
 }
