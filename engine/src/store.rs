@@ -19,7 +19,7 @@ use xds::{
 };
 
 use crate::{
-    compile::{self, Frame, Proxy, Refused},
+    compile::{self, Frame, Proxy, Refused, Shared},
     ir::{
         cluster::{Cluster, ClusterKind, LbPolicy},
         endpoint::EndpointSet,
@@ -54,13 +54,14 @@ impl Changes {
 #[derive(Debug)]
 struct Held {
     live: Arc<VirtualHost>,
-    next: Option<(Arc<VirtualHost>, Instant)>,
+    next: Option<Box<(Arc<VirtualHost>, Instant)>>,
 }
 
 /// The resources a proxy holds.
 #[derive(Debug)]
 pub struct Store {
     proxy: Proxy,
+    shared: Shared,
     generation: u64,
     listeners: HashMap<Arc<str>, Arc<Listener>>,
     frames: HashMap<Arc<str>, Frame>,
@@ -82,6 +83,7 @@ impl Store {
     pub fn new(proxy: Proxy) -> Self {
         Self {
             proxy,
+            shared: Shared::default(),
             generation: 0,
             listeners: HashMap::new(),
             frames: HashMap::new(),
@@ -101,8 +103,15 @@ impl Store {
         resources.iter().filter_map(|resource| self.upsert_one(kind, resource, now).err()).collect()
     }
 
-    fn upsert_one(&mut self, kind: &str, resource: &discovery::Resource, now: Instant) -> Result<(), Refused> {
+    /// The name of a resource, as all who keep it share it.
+    pub fn name(&self, name: &str) -> Arc<str> {
+        self.shared.texts.get(name)
+    }
+
+    /// Takes one resource. If it is refused the one before stays in place.
+    pub fn upsert_one(&mut self, kind: &str, resource: &discovery::Resource, now: Instant) -> Result<(), Refused> {
         let name = resource.name.as_str();
+        let key = self.name(name);
         match kind {
             type_url::LISTENER => {
                 let message: listener::Listener = unpack("Listener", resource)?;
@@ -110,36 +119,36 @@ impl Store {
                 let listener = Arc::new(compile::listener(&message, &self.proxy)?);
                 // An unchanged listener keeps its identity, and with it whatever hangs on that.
                 if self.listeners.get(name) != Some(&listener) {
-                    self.listeners.insert(name.into(), listener);
+                    self.listeners.insert(key, listener);
                     self.changed = true;
                 }
             }
             type_url::ROUTES => {
                 let message: route::RouteConfiguration = unpack("RouteConfiguration", resource)?;
                 named("RouteConfiguration", name, &message.name)?;
-                let frame = compile::frame(&message)?;
-                self.frames.insert(name.into(), frame);
-                self.stale_tables.insert(name.into());
+                let frame = compile::frame(&message, &self.shared)?;
+                self.frames.insert(key.clone(), frame);
+                self.stale_tables.insert(key);
             }
             type_url::VIRTUAL_HOST => {
                 let message: route::VirtualHost = unpack("VirtualHost", resource)?;
-                let host = Arc::new(compile::virtual_host(&message, name)?);
-                self.take_host(name.into(), host, now);
+                let host = Arc::new(compile::virtual_host(&message, name, &self.shared)?);
+                self.take_host(key, host, now);
             }
             type_url::CLUSTER => {
                 let message: cluster::Cluster = unpack("Cluster", resource)?;
                 named("Cluster", name, &message.name)?;
-                let cluster = Arc::new(compile::cluster(&message)?);
-                self.take_cluster(name.into(), cluster);
+                let cluster = Arc::new(compile::cluster(&message, &self.shared)?);
+                self.take_cluster(key, cluster);
             }
             type_url::ENDPOINTS => {
                 let message: endpoint::ClusterLoadAssignment = unpack("ClusterLoadAssignment", resource)?;
                 named("ClusterLoadAssignment", name, &message.cluster_name)?;
                 let policy = self.policy_of(name);
-                let set = Arc::new(compile::endpoints(&message, policy)?);
+                let set = Arc::new(compile::endpoints(&message, policy, &self.shared)?);
                 if self.endpoints.get(name) != Some(&set) {
-                    self.endpoints.insert(name.into(), set);
-                    self.stale_endpoints.insert(name.into());
+                    self.endpoints.insert(key.clone(), set);
+                    self.stale_endpoints.insert(key);
                 }
             }
             other => {
@@ -177,12 +186,12 @@ impl Store {
     }
 
     /// The route configurations that listeners name.
-    pub fn wanted_routes(&self) -> BTreeSet<String> {
+    pub fn wanted_routes(&self) -> BTreeSet<Arc<str>> {
         let chains = self.listeners.values().flat_map(|listener| listener.chains.iter().chain(&listener.default_chain));
         chains
             .filter_map(|chain| match &chain.action {
                 ChainAction::Http(http) => match &http.routes {
-                    RouteSource::Named(name) => Some(name.to_string()),
+                    RouteSource::Named(name) => Some(name.clone()),
                     RouteSource::Inline(_) => None,
                 },
                 ChainAction::Tcp(_) => None,
@@ -191,8 +200,8 @@ impl Store {
     }
 
     /// The endpoints that clusters name.
-    pub fn wanted_endpoints(&self) -> BTreeSet<String> {
-        self.clusters.values().filter_map(|cluster| eds_name(cluster)).map(ToString::to_string).collect()
+    pub fn wanted_endpoints(&self) -> BTreeSet<Arc<str>> {
+        self.clusters.values().filter_map(|cluster| eds_name(cluster)).cloned().collect()
     }
 
     /// Whether every route configuration whose virtual hosts come apart has at least one.
@@ -202,7 +211,7 @@ impl Store {
 
     /// When [`Store::changes`] should be asked again although nothing came in.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.hosts.values().filter_map(|held| held.next.as_ref().map(|(_, deadline)| *deadline)).min()
+        self.hosts.values().filter_map(|held| held.next.as_ref().map(|next| next.1)).min()
     }
 
     /// Makes the next changes carry a snapshot, whether anything changed or not.
@@ -239,7 +248,7 @@ impl Store {
     fn take_host(&mut self, name: Arc<str>, host: Arc<VirtualHost>, now: Instant) {
         let ready = self.knows_clusters_of(&host);
         match self.hosts.get_mut(&name) {
-            Some(held) if !ready => held.next = Some((host, now + PATIENCE)),
+            Some(held) if !ready => held.next = Some(Box::new((host, now + PATIENCE))),
             _ => {
                 self.stale_tables.insert(table_of(&name).into());
                 self.hosts.insert(name, Held { live: host, next: None });
@@ -253,7 +262,8 @@ impl Store {
             return;
         }
         let eds = eds_name(&cluster).cloned();
-        let same_endpoints = old.is_some_and(|old| eds_name(old) == eds.as_ref() && old.lb == cluster.lb);
+        let same_endpoints =
+            old.is_some_and(|old| eds_name(old) == eds.as_ref() && old.settings.lb == cluster.settings.lb);
         if old.is_some_and(|old| eds_name(old).is_some()) && eds.is_none() {
             self.removed.push(name.clone());
         }
@@ -280,15 +290,15 @@ impl Store {
             .hosts
             .iter()
             .filter_map(|(name, held)| {
-                let (next, deadline) = held.next.as_ref()?;
+                let (next, deadline) = held.next.as_deref()?;
                 (now >= *deadline || self.knows_clusters_of(next)).then(|| name.clone())
             })
             .collect();
         for name in due {
             if let Some(held) = self.hosts.get_mut(&name)
-                && let Some((next, _)) = held.next.take()
+                && let Some(next) = held.next.take()
             {
-                held.live = next;
+                held.live = next.0;
                 self.stale_tables.insert(table_of(&name).into());
             }
         }
@@ -314,8 +324,8 @@ impl Store {
             match self.endpoints.get(eds) {
                 // Endpoints are not there yet: to be waited for, which is not the same as none.
                 None => changed.push((name.clone(), Arc::new(EndpointSet::default()))),
-                Some(set) if !set.fits(cluster.lb) => {
-                    changed.push((name.clone(), Arc::new(set.for_policy(cluster.lb))));
+                Some(set) if !set.fits(cluster.settings.lb) => {
+                    changed.push((name.clone(), Arc::new(set.for_policy(cluster.settings.lb))));
                 }
                 Some(set) => changed.push((name.clone(), set.clone())),
             }
@@ -328,7 +338,7 @@ impl Store {
         let mut clusters = self.clusters.get(eds).into_iter().chain(self.clusters.values());
         clusters
             .find(|cluster| eds_name(cluster).is_some_and(|name| &**name == eds))
-            .map_or(LbPolicy::RoundRobin, |cluster| cluster.lb)
+            .map_or(LbPolicy::RoundRobin, |cluster| cluster.settings.lb)
     }
 }
 

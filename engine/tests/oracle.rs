@@ -34,7 +34,7 @@ fn path_match() -> impl Strategy<Value = PathMatch> {
             ignore_case,
         }),
         2 => prop::sample::select(&["/a.*", "/[ab]/?", ".*b", "/"][..])
-            .prop_map(|pattern| PathMatch::Regex(Pattern::new(pattern).expect("valid"))),
+            .prop_map(|pattern| PathMatch::Regex(Box::new(Pattern::new(pattern).expect("valid")))),
         1 => Just(PathMatch::Connect),
     ]
 }
@@ -70,12 +70,11 @@ fn route(number: usize, matches: RouteMatch) -> Arc<Route> {
     Arc::new(Route {
         name: number.to_string().into(),
         matches,
-        action: RouteAction::Direct(DirectResponse { status: 200, body: bytes::Bytes::new() }),
+        action: RouteAction::Direct(Box::new(DirectResponse { status: 200, body: bytes::Bytes::new() })),
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
         fault: None,
         cors: None,
-        operation: None,
         provenance: None,
     })
 }

@@ -88,7 +88,7 @@ fn bookinfos_requests_go_where_its_rules_say() {
 fn a_cluster_means_auto_mtls_with_the_services_name() {
     let snapshot = snapshot();
     let cluster = snapshot.cluster(&reviews_cluster("v2")).expect("sent");
-    assert_eq!(cluster.lb, LbPolicy::LeastRequest { choices: 2 });
+    assert_eq!(cluster.settings.lb, LbPolicy::LeastRequest { choices: 2 });
     assert_eq!(cluster.service.as_ref().map(|service| service.name.as_str()), Some("reviews"));
     let ClusterTransport::ByTlsMode { istio, .. } = &cluster.transport else { panic!("{:?}", cluster.transport) };
     assert_eq!(istio.sni.as_deref(), Some("outbound_.9080_.v2_.reviews.default.svc.cluster.local"));
@@ -196,7 +196,7 @@ fn what_goes_is_gone_and_told_once() {
 #[test]
 fn names_that_listeners_and_clusters_name_are_wanted() {
     let store = store(Instant::now());
-    assert_eq!(store.wanted_routes().into_iter().collect::<Vec<_>>(), ["9080"]);
+    assert_eq!(store.wanted_routes().into_iter().collect::<Vec<_>>(), ["9080".into()]);
     assert_eq!(store.wanted_endpoints().len(), 3);
     assert!(store.tables_have_hosts());
 }

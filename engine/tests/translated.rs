@@ -40,7 +40,7 @@ fn compiled(cluster: &Cluster, proxy: &Proxy, what: &str) -> Arc<Snapshot> {
         let refused: Vec<_> = store.upsert(kind, &resources, now).iter().map(ToString::to_string).collect();
         assert_eq!(refused, Vec::<String>::new(), "{what}: {}", proxy.name);
     }
-    let names = |kind: &str| set.of(kind).map(|(name, _)| name.to_string()).collect::<std::collections::BTreeSet<_>>();
+    let names = |kind: &str| set.of(kind).map(|(name, _)| name.clone()).collect::<std::collections::BTreeSet<_>>();
     assert!(
         store.wanted_routes().is_subset(&names(type_url::ROUTES)),
         "{what}: a listener names routes that are not sent"

@@ -53,7 +53,6 @@ pub struct Worker {
     identity: watch::Receiver<Option<Arc<Identity>>>,
     servers: RefCell<Rc<ServerConfigs>>,
     lines: RefCell<Vec<KnownLogs>>,
-    shared: Arc<SharedClusters>,
     random: RefCell<fastrand::Rng>,
 }
 
@@ -112,7 +111,7 @@ impl Worker {
         Rc::new(Self {
             net: parts.net,
             view: RefCell::new(Rc::new(View { snapshot: Arc::default() })),
-            clusters: Clusters::default(),
+            clusters: Clusters::new(parts.shared, parts.series.clone()),
             live: Live::default(),
             recorder: Recorder::new(parts.series, &parts.metadata),
             logs: Sink::new(parts.log_writer),
@@ -121,7 +120,6 @@ impl Worker {
             identity: parts.identity,
             servers: RefCell::new(Rc::new(ServerConfigs::new(generation))),
             lines: RefCell::default(),
-            shared: parts.shared,
             random: RefCell::new(fastrand::Rng::with_seed(parts.seed)),
         })
     }
@@ -176,7 +174,7 @@ impl Worker {
             Update::Endpoints { cluster, set } => self.clusters.endpoints(&cluster, set),
             Update::Removed { cluster } => self.clusters.removed(&cluster),
             Update::Snapshot(snapshot) => {
-                self.clusters.update(&snapshot, &self.shared, &self.recorder);
+                self.clusters.update(&snapshot);
                 *self.view.borrow_mut() = Rc::new(View { snapshot });
                 self.lines.borrow_mut().clear();
                 self.live.judge_again(&self.view());

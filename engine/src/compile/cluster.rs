@@ -8,31 +8,28 @@ use xds::{
     workload,
 };
 
-use super::{At, Checked, Invalid, Refused, absent, endpoint, part, tls};
+use super::{At, Checked, Invalid, Refused, Shared, absent, endpoint, part, tls};
 use crate::ir::{
     cluster::{
         Breakers, Cluster, ClusterKind, ClusterTransport, Dns, DnsFamily, Keepalive, LbPolicy, Outlier, RetryBudget,
-        UpstreamHttp,
+        Settings, UpstreamHttp,
     },
     endpoint::EndpointSet,
     tls::{UpstreamTls, UpstreamTransport},
 };
 
-/// Envoy's defaults.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const IDLE: Duration = Duration::from_hours(1);
+/// Envoy's default.
 const DNS_REFRESH: Duration = Duration::from_secs(5);
-const PANIC_THRESHOLD: u8 = 50;
 
 /// The key of the HTTP options of a cluster.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// A cluster.
-pub fn compile(message: &message::Cluster) -> Result<Cluster, Refused> {
-    cluster(message).map_err(|invalid| invalid.of("Cluster", &message.name))
+pub(crate) fn compile(message: &message::Cluster, shared: &Shared) -> Result<Cluster, Refused> {
+    cluster(message, shared).map_err(|invalid| invalid.of("Cluster", &message.name))
 }
 
-fn cluster(message: &message::Cluster) -> Checked<Cluster> {
+fn cluster(message: &message::Cluster, shared: &Shared) -> Checked<Cluster> {
     absent(message.transport_socket_matcher.is_none(), "transport_socket_matcher")?;
     absent(message.load_balancing_policy.is_none(), "load_balancing_policy")?;
     absent(message.lb_subset_config.is_none(), "lb_subset_config")?;
@@ -54,24 +51,22 @@ fn cluster(message: &message::Cluster) -> Checked<Cluster> {
     let max_requests = common_http
         .and_then(|common| common.max_requests_per_connection.as_ref())
         .or(message.max_requests_per_connection.as_ref());
-    Ok(Cluster {
-        name: message.name.as_str().into(),
-        kind: kind(message, lb)?,
+    let default = Settings::default();
+    let settings = Settings {
         lb,
-        panic_threshold: threshold.map_or(PANIC_THRESHOLD, |percent| percentage(percent.value)),
+        panic_threshold: threshold.map_or(default.panic_threshold, |percent| percentage(percent.value)),
         locality_weighted: matches!(
             locality,
             Some(message::cluster::common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
         ),
         connect_timeout: part::optional_duration(message.connect_timeout.as_ref(), "connect_timeout")?
-            .unwrap_or(CONNECT_TIMEOUT),
+            .unwrap_or(default.connect_timeout),
         breakers: breakers(message.circuit_breakers.as_ref()),
         outlier: message
             .outlier_detection
             .as_ref()
             .map(|detection| outlier(detection).at("outlier_detection"))
             .transpose()?,
-        transport: transport(message, options.as_ref())?,
         http: http(message, options.as_ref())?,
         bind_source: bind_source(message)?,
         keepalive: message
@@ -83,14 +78,22 @@ fn cluster(message: &message::Cluster) -> Checked<Cluster> {
         idle_timeout: part::limit(
             common_http.and_then(|common| common.idle_timeout.as_ref()),
             "common_http_protocol_options.idle_timeout",
-            Some(IDLE),
+            default.idle_timeout,
         )?,
-        service: metadata.and_then(|metadata| service::read(metadata).into_iter().next()).map(Arc::new),
         alpn_override: metadata
             .and_then(|metadata| metadata.filter_metadata.get("istio"))
             .and_then(|istio| xds::dynamic::text(istio, "alpn_override"))
             != Some("false"),
-        provenance: part::provenance(metadata),
+    };
+    Ok(Cluster {
+        name: shared.texts.get(message.name.as_str()),
+        kind: kind(message, lb, shared)?,
+        transport: transport(message, options.as_ref(), shared)?,
+        service: metadata
+            .and_then(|metadata| service::read(metadata).into_iter().next())
+            .map(|service| shared.services.get(service)),
+        settings: shared.settings.get(settings),
+        provenance: shared.provenance(metadata),
     })
 }
 
@@ -104,6 +107,11 @@ fn percentage(value: f64) -> u8 {
     value.clamp(0.0, 100.0).round() as u8
 }
 
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to 0..=100,000 first
+fn thousandths(percent: f64) -> u32 {
+    (percent.clamp(0.0, 100.0) * 1000.0).round() as u32
+}
+
 fn http_options(message: &message::Cluster) -> Checked<Option<upstream_http::HttpProtocolOptions>> {
     for name in message.typed_extension_protocol_options.keys() {
         absent(name == HTTP_OPTIONS, &format!("typed_extension_protocol_options[{name:?}]"))?;
@@ -113,7 +121,7 @@ fn http_options(message: &message::Cluster) -> Checked<Option<upstream_http::Htt
     any::unpack(options).map_err(Invalid::from).at(&field).map(Some)
 }
 
-fn kind(message: &message::Cluster, lb: LbPolicy) -> Checked<ClusterKind> {
+fn kind(message: &message::Cluster, lb: LbPolicy, shared: &Shared) -> Checked<ClusterKind> {
     use message::cluster::{ClusterDiscoveryType, DiscoveryType};
     let discovery = match &message.cluster_discovery_type {
         Some(ClusterDiscoveryType::Type(number)) => {
@@ -126,7 +134,7 @@ fn kind(message: &message::Cluster, lb: LbPolicy) -> Checked<ClusterKind> {
     match discovery {
         DiscoveryType::Static => {
             let endpoints = assignment
-                .map(|assignment| endpoint::addresses(assignment).at("load_assignment"))
+                .map(|assignment| endpoint::addresses(assignment, shared).at("load_assignment"))
                 .transpose()?
                 .unwrap_or_default();
             Ok(ClusterKind::Static(Arc::new(EndpointSet::new(endpoints, lb))))
@@ -134,7 +142,7 @@ fn kind(message: &message::Cluster, lb: LbPolicy) -> Checked<ClusterKind> {
         DiscoveryType::Eds => {
             let config = message.eds_cluster_config.as_ref();
             let name = config.map(|config| config.service_name.as_str()).filter(|name| !name.is_empty());
-            Ok(ClusterKind::Eds { service_name: name.unwrap_or(&message.name).into() })
+            Ok(ClusterKind::Eds { service_name: shared.texts.get(name.unwrap_or(&message.name)) })
         }
         DiscoveryType::OriginalDst => {
             let (mut port_override, mut use_http_header) = (None, false);
@@ -149,16 +157,16 @@ fn kind(message: &message::Cluster, lb: LbPolicy) -> Checked<ClusterKind> {
             }
             Ok(ClusterKind::OriginalDst { port_override, use_http_header })
         }
-        DiscoveryType::StrictDns => Ok(ClusterKind::StrictDns(dns(message)?)),
-        DiscoveryType::LogicalDns => Ok(ClusterKind::LogicalDns(dns(message)?)),
+        DiscoveryType::StrictDns => Ok(ClusterKind::StrictDns(Box::new(dns(message, shared)?))),
+        DiscoveryType::LogicalDns => Ok(ClusterKind::LogicalDns(Box::new(dns(message, shared)?))),
     }
 }
 
-fn dns(message: &message::Cluster) -> Checked<Dns> {
+fn dns(message: &message::Cluster, shared: &Shared) -> Checked<Dns> {
     use message::cluster::DnsLookupFamily as Family;
     let assignment = message.load_assignment.as_ref().ok_or_else(|| Invalid::missing("load_assignment"))?;
     Ok(Dns {
-        targets: endpoint::names(assignment).at("load_assignment")?.into(),
+        targets: endpoint::names(assignment, shared).at("load_assignment")?.into(),
         refresh_rate: part::optional_duration(message.dns_refresh_rate.as_ref(), "dns_refresh_rate")?
             .filter(|rate| !rate.is_zero())
             .unwrap_or(DNS_REFRESH),
@@ -225,7 +233,7 @@ fn breakers(circuit_breakers: Option<&message::CircuitBreakers>) -> Breakers {
         max_requests: number(&thresholds.max_requests, default.max_requests),
         max_retries: number(&thresholds.max_retries, default.max_retries),
         retry_budget: thresholds.retry_budget.as_ref().map(|budget| RetryBudget {
-            percent: budget.budget_percent.as_ref().map_or(20.0, |percent| percent.value),
+            thousandths: budget.budget_percent.as_ref().map_or(20_000, |percent| thousandths(percent.value)),
             min_concurrency: number(&budget.min_retry_concurrency, 3),
         }),
     }
@@ -265,10 +273,11 @@ fn outlier(detection: &message::OutlierDetection) -> Checked<Outlier> {
 fn transport(
     message: &message::Cluster,
     options: Option<&upstream_http::HttpProtocolOptions>,
+    shared: &Shared,
 ) -> Checked<ClusterTransport> {
     if message.transport_socket_matches.is_empty() {
         let transport = match &message.transport_socket {
-            Some(socket) => tls::upstream(socket).at("transport_socket")?,
+            Some(socket) => tls::upstream(socket, shared).at("transport_socket")?,
             None => UpstreamTransport::Plaintext,
         };
         return Ok(ClusterTransport::Uniform(with_auto_sni(transport, options)));
@@ -277,7 +286,7 @@ fn transport(
     for (index, entry) in message.transport_socket_matches.iter().enumerate() {
         let at = |invalid: Invalid| invalid.within(&format!("transport_socket_matches[{index}]"));
         let socket = entry.transport_socket.as_ref().ok_or_else(|| at(Invalid::missing("transport_socket")))?;
-        let transport = tls::upstream(socket).at("transport_socket").map_err(at)?;
+        let transport = tls::upstream(socket, shared).at("transport_socket").map_err(at)?;
         match (tls_mode(entry.r#match.as_ref()), transport) {
             (Some(workload::TLS_MODE_ISTIO), UpstreamTransport::Tls(tls)) if istio.is_none() => istio = Some(tls),
             (None, transport) if other.is_none() => other = Some(transport),

@@ -7,15 +7,19 @@ use xds::{
     workload::{self, Workload},
 };
 
-use super::{At, Checked, Invalid, Refused, absent, part};
+use super::{At, Checked, Invalid, Refused, Shared, absent, part};
 use crate::ir::{
     cluster::{DnsTarget, LbPolicy},
     endpoint::{Endpoint, EndpointSet, Health, Locality},
 };
 
 /// A cluster's endpoints, as a cluster with `policy` uses them.
-pub fn compile(assignment: &message::ClusterLoadAssignment, policy: LbPolicy) -> Result<EndpointSet, Refused> {
-    addresses(assignment)
+pub(crate) fn compile(
+    assignment: &message::ClusterLoadAssignment,
+    policy: LbPolicy,
+    shared: &Shared,
+) -> Result<EndpointSet, Refused> {
+    addresses(assignment, shared)
         .map(|endpoints| {
             let mut set = EndpointSet::new(endpoints, policy);
             let factor = assignment.policy.as_ref().and_then(|policy| policy.overprovisioning_factor.as_ref());
@@ -28,20 +32,21 @@ pub fn compile(assignment: &message::ClusterLoadAssignment, policy: LbPolicy) ->
 }
 
 /// Endpoints with addresses.
-pub(super) fn addresses(assignment: &message::ClusterLoadAssignment) -> Checked<Vec<Endpoint>> {
-    walk(assignment, |host, port, endpoint| {
+pub(super) fn addresses(assignment: &message::ClusterLoadAssignment, shared: &Shared) -> Checked<Vec<Endpoint>> {
+    walk(assignment, shared, |host, port, endpoint| {
         let ip: IpAddr = host.parse().map_err(|_| Invalid::new(format!("{host:?} is no IP address"))).at("address")?;
         Ok(Endpoint { address: SocketAddr::new(ip.to_canonical(), port), ..endpoint })
     })
 }
 
 /// Endpoints with names that are to be resolved.
-pub(super) fn names(assignment: &message::ClusterLoadAssignment) -> Checked<Vec<DnsTarget>> {
-    walk(assignment, |host, port, template| Ok(DnsTarget { host: host.into(), port, template }))
+pub(super) fn names(assignment: &message::ClusterLoadAssignment, shared: &Shared) -> Checked<Vec<DnsTarget>> {
+    walk(assignment, shared, |host, port, template| Ok(DnsTarget { host: host.into(), port, template }))
 }
 
 fn walk<T>(
     assignment: &message::ClusterLoadAssignment,
+    shared: &Shared,
     make: impl Fn(&str, u16, Endpoint) -> Checked<T>,
 ) -> Checked<Vec<T>> {
     absent(assignment.policy.as_ref().is_none_or(|policy| policy.drop_overloads.is_empty()), "policy.drop_overloads")?;
@@ -49,11 +54,12 @@ fn walk<T>(
     for (group_index, group) in assignment.endpoints.iter().enumerate() {
         let field = || format!("endpoints[{group_index}]");
         absent(group.lb_config.is_none(), "lb_config").map_err(|invalid| invalid.within(&field()))?;
-        let locality = Arc::new(group.locality.as_ref().map_or_else(Locality::default, |locality| Locality {
-            region: locality.region.as_str().into(),
-            zone: locality.zone.as_str().into(),
-            sub_zone: locality.sub_zone.as_str().into(),
-        }));
+        let locality =
+            shared.localities.get(group.locality.as_ref().map_or_else(Locality::default, |locality| Locality {
+                region: locality.region.as_str().into(),
+                zone: locality.zone.as_str().into(),
+                sub_zone: locality.sub_zone.as_str().into(),
+            }));
         let group_weight = group.load_balancing_weight.as_ref().map_or(0, |weight| weight.value);
         for (index, member) in group.lb_endpoints.iter().enumerate() {
             let one = || -> Checked<T> {
@@ -61,7 +67,7 @@ fn walk<T>(
                     return Err(Invalid::missing("endpoint"));
                 };
                 let (host, port) = part::host_and_port(endpoint.address.as_ref()).at("endpoint.address")?;
-                let template = template(member, endpoint, &locality, group_weight, group.priority)?;
+                let template = template(member, endpoint, &locality, group_weight, group.priority, shared)?;
                 make(host, port, template).at("endpoint")
             };
             // The field's name is put together only for an endpoint that is wrong: there may be thousands.
@@ -77,6 +83,7 @@ fn template(
     locality: &Arc<Locality>,
     locality_weight: u32,
     priority: u32,
+    shared: &Shared,
 ) -> Checked<Endpoint> {
     let metadata = member.metadata.as_ref();
     let additional = super::each("endpoint.additional_addresses", &endpoint.additional_addresses, |additional| {
@@ -96,7 +103,7 @@ fn template(
             Err(_) => return Err(Invalid::unsupported("health_status")),
         },
         mtls: metadata.is_some_and(workload::speaks_mesh_tls),
-        workload: metadata.and_then(Workload::read).map(Arc::new),
+        workload: metadata.and_then(Workload::read).map(|workload| shared.workloads.get(workload)),
         locality: locality.clone(),
         locality_weight,
         priority,

@@ -5,7 +5,7 @@ use xds::types::{core, route};
 
 use super::{At, Checked, Invalid, each, part};
 use crate::ir::{
-    header::{AddMode, HeaderAdd, HeaderOps, HeaderPiece, HeaderTemplate},
+    header::{AddMode, HeaderAdd, HeaderChanges, HeaderOps, HeaderPiece, HeaderTemplate},
     route::{HeaderKey, HeaderMatch, HeaderRule},
     text::TextMatch,
 };
@@ -61,6 +61,9 @@ pub(crate) fn name(text: &str) -> Checked<HeaderName> {
 
 /// `*_headers_to_add` and `*_headers_to_remove`; `prefix` is `request` or `response`.
 pub(crate) fn ops(prefix: &str, add: &[core::HeaderValueOption], remove: &[String]) -> Checked<HeaderOps> {
+    if add.is_empty() && remove.is_empty() {
+        return Ok(HeaderOps::default());
+    }
     let mut authority = None;
     let mut added = Vec::new();
     for (index, option) in add.iter().enumerate() {
@@ -84,7 +87,7 @@ pub(crate) fn ops(prefix: &str, add: &[core::HeaderValueOption], remove: &[Strin
         }
         name(text)
     })?;
-    Ok(HeaderOps { remove: remove.into(), add: added.into(), authority })
+    Ok(HeaderChanges { remove: remove.into(), add: added.into(), authority }.into())
 }
 
 fn mode(option: &core::HeaderValueOption) -> Checked<AddMode> {

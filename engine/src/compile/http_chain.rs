@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::HeaderValue;
 use xds::{
     any,
     types::{fault as http_fault, google, http_connection_manager as message},
 };
 
-use super::{At, Checked, Invalid, Proxy, absent, access_log, each, part, route_action, virtual_host};
+use super::{At, Checked, Invalid, Proxy, Shared, absent, access_log, each, part, route_action, virtual_host};
 use crate::ir::listener::{
     ClientCertDetails, Codec, Direction, EscapedSlashes, ForwardClientCert, HttpChain, HttpFilter, PathNormalization,
     RouteSource, ServerHeader,
@@ -46,7 +47,10 @@ pub(super) fn compile(
         direction,
         filters: filters(&manager.http_filters)?.into(),
         forward_client_cert: forward_client_cert(manager)?,
-        server_name: if manager.server_name.is_empty() { "envoy".into() } else { manager.server_name.as_str().into() },
+        server_name: match manager.server_name.as_str() {
+            "" => Some(HeaderValue::from_static("envoy")),
+            name => HeaderValue::from_str(name).ok(),
+        },
         server_header: match manager.server_header_transformation {
             0 => ServerHeader::Overwrite,
             1 => ServerHeader::AppendIfAbsent,
@@ -109,7 +113,7 @@ fn routes(manager: &message::HttpConnectionManager, proxy: &Proxy) -> Checked<Ro
         RouteSpecifier::Rds(rds) if rds.route_config_name.is_empty() => Err(Invalid::missing("rds.route_config_name")),
         RouteSpecifier::Rds(rds) => Ok(RouteSource::Named(rds.route_config_name.as_str().into())),
         RouteSpecifier::RouteConfig(config) => {
-            let frame = virtual_host::checked_frame(config).at("route_config")?;
+            let frame = virtual_host::checked_frame(config, &Shared::default()).at("route_config")?;
             if frame.vhds {
                 return Err(Invalid::unsupported("route_config.vhds"));
             }

@@ -18,7 +18,7 @@ const SNIFF_TIMEOUT: Duration = Duration::from_secs(15);
 const TCP_IDLE: Duration = Duration::from_hours(1);
 
 /// A listener.
-pub fn compile(message: &message::Listener, proxy: &Proxy) -> Result<Listener, Refused> {
+pub(crate) fn compile(message: &message::Listener, proxy: &Proxy) -> Result<Listener, Refused> {
     listener(message, proxy).map_err(|invalid| invalid.of("Listener", &message.name))
 }
 

@@ -17,16 +17,18 @@ mod part;
 mod retry;
 mod route;
 mod route_action;
+mod shared;
 mod tls;
 mod virtual_host;
 
 use std::fmt;
 
 pub use crate::decide::host::Viewpoint;
-pub use cluster::compile as cluster;
-pub use endpoint::compile as endpoints;
-pub use listener::compile as listener;
-pub use virtual_host::{Frame, compile as virtual_host, frame};
+pub(crate) use cluster::compile as cluster;
+pub(crate) use endpoint::compile as endpoints;
+pub(crate) use listener::compile as listener;
+pub(crate) use shared::Shared;
+pub(crate) use virtual_host::{Frame, compile as virtual_host, frame};
 
 /// For whom resources are compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]

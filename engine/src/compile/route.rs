@@ -11,14 +11,16 @@ use super::{
 use crate::ir::route::PathRewrite;
 use crate::ir::route::{DirectResponse, PathMatch, QueryMatch, Redirect, RedirectPath, Route, RouteAction, RouteMatch};
 
-pub(super) fn compile(message: &message::Route, defaults: &Defaults) -> Checked<Route> {
+pub(super) fn compile(message: &message::Route, defaults: &Defaults<'_>) -> Checked<Route> {
     let wanted = message.r#match.as_ref().ok_or_else(|| Invalid::missing("match"))?;
     let action = match message.action.as_ref().ok_or_else(|| Invalid::missing("action"))? {
         message::route::Action::Route(action) => {
             RouteAction::Forward(Box::new(route_action::forward(action, defaults).at("route")?))
         }
         message::route::Action::Redirect(action) => RouteAction::Redirect(Box::new(redirect(action).at("redirect")?)),
-        message::route::Action::DirectResponse(action) => RouteAction::Direct(direct(action).at("direct_response")?),
+        message::route::Action::DirectResponse(action) => {
+            RouteAction::Direct(Box::new(direct(action).at("direct_response")?))
+        }
         message::route::Action::FilterAction(_) => return Err(Invalid::unsupported("filter_action")),
         message::route::Action::NonForwardingAction(_) => return Err(Invalid::unsupported("non_forwarding_action")),
     };
@@ -30,7 +32,7 @@ pub(super) fn compile(message: &message::Route, defaults: &Defaults) -> Checked<
         _ => None,
     };
     Ok(Route {
-        name: message.name.as_str().into(),
+        name: defaults.shared.texts.get(message.name.as_str()),
         matches: matches(wanted).at("match")?,
         action,
         request_headers: header::ops("request", &message.request_headers_to_add, &message.request_headers_to_remove)?,
@@ -41,8 +43,7 @@ pub(super) fn compile(message: &message::Route, defaults: &Defaults) -> Checked<
         )?,
         fault: overrides.fault.or_else(|| defaults.overrides.fault.clone()),
         cors: overrides.cors.or(cors).or_else(|| defaults.overrides.cors.clone()),
-        operation: message.decorator.as_ref().map(|decorator| decorator.operation.as_str().into()),
-        provenance: part::provenance(message.metadata.as_ref()),
+        provenance: defaults.shared.provenance(message.metadata.as_ref()),
     })
 }
 
@@ -64,7 +65,7 @@ fn matches(wanted: &message::RouteMatch) -> Checked<RouteMatch> {
             }
             PathMatch::Segments { path: text(path), ignore_case }
         }
-        PathSpecifier::SafeRegex(regex) => PathMatch::Regex(part::pattern(regex).at("safe_regex")?),
+        PathSpecifier::SafeRegex(regex) => PathMatch::Regex(Box::new(part::pattern(regex).at("safe_regex")?)),
         PathSpecifier::ConnectMatcher(_) => PathMatch::Connect,
         PathSpecifier::PathMatchPolicy(_) => return Err(Invalid::unsupported("path_match_policy")),
     };

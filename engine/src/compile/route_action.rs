@@ -8,7 +8,7 @@ use xds::{
     types::{cors as http_cors, fault as http_fault, fault_common, google, route as message},
 };
 
-use super::{At, Checked, Invalid, absent, each, header, part, retry};
+use super::{At, Checked, Invalid, Shared, absent, each, header, part, retry};
 use crate::ir::{
     Fraction,
     fault::{AbortFault, AbortStatus, DelayFault, Fault},
@@ -21,21 +21,24 @@ use crate::ir::{
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a virtual host says for routes that say nothing.
-pub(super) struct Defaults {
+pub(super) struct Defaults<'a> {
+    pub(super) shared: &'a Shared,
     retry: Option<Arc<RetryPolicy>>,
     mirrors: Box<[Mirror]>,
     pub(super) overrides: Overrides,
 }
 
-impl Defaults {
-    pub(super) fn of_host(host: &message::VirtualHost) -> Checked<Self> {
+impl<'a> Defaults<'a> {
+    pub(super) fn of_host(host: &message::VirtualHost, shared: &'a Shared) -> Checked<Self> {
         let mut overrides = Overrides::read(&host.typed_per_filter_config)?;
         if let (None, Some(policy)) = (&overrides.cors, &host.cors) {
             overrides.cors = Some(Arc::new(cors(policy).at("cors")?));
         }
         Ok(Self {
-            retry: retry_policy(host.retry_policy.as_ref())?,
-            mirrors: each("request_mirror_policies", &host.request_mirror_policies, mirror)?.into(),
+            shared,
+            retry: retry_policy(host.retry_policy.as_ref(), shared)?,
+            mirrors: each("request_mirror_policies", &host.request_mirror_policies, |policy| mirror(policy, shared))?
+                .into(),
             overrides,
         })
     }
@@ -75,7 +78,7 @@ impl Overrides {
     }
 }
 
-pub(super) fn forward(action: &message::RouteAction, defaults: &Defaults) -> Checked<Forward> {
+pub(super) fn forward(action: &message::RouteAction, defaults: &Defaults<'_>) -> Checked<Forward> {
     absent(action.metadata_match.is_none(), "metadata_match")?;
     absent(action.path_rewrite_policy.is_none(), "path_rewrite_policy")?;
     absent(action.path_rewrite.is_empty(), "path_rewrite")?;
@@ -90,14 +93,15 @@ pub(super) fn forward(action: &message::RouteAction, defaults: &Defaults) -> Che
     let max_grpc_timeout =
         streams.and_then(|streams| streams.grpc_timeout_header_max.as_ref()).or(action.max_grpc_timeout.as_ref());
     let timeout = action.timeout.as_ref();
-    let own_retry = retry_policy(action.retry_policy.as_ref())?;
-    let mirrors = each("request_mirror_policies", &action.request_mirror_policies, mirror)?;
+    let shared = defaults.shared;
+    let own_retry = retry_policy(action.retry_policy.as_ref(), shared)?;
+    let mirrors = each("request_mirror_policies", &action.request_mirror_policies, |policy| mirror(policy, shared))?;
     let upgrades = action.upgrade_configs.iter().map(|upgrade| {
         let enabled = upgrade.enabled.as_ref().is_none_or(|enabled| enabled.value);
         (upgrade.upgrade_type.to_ascii_lowercase().into_boxed_str(), enabled)
     });
     Ok(Forward {
-        clusters: clusters(action)?,
+        clusters: clusters(action, shared)?,
         timeout: part::limit(timeout, "timeout", Some(TIMEOUT))?,
         max_grpc_timeout: part::optional_duration(max_grpc_timeout, "max_grpc_timeout")?,
         idle_timeout: part::optional_duration(action.idle_timeout.as_ref(), "idle_timeout")?,
@@ -117,17 +121,17 @@ pub(super) fn forward(action: &message::RouteAction, defaults: &Defaults) -> Che
     })
 }
 
-fn retry_policy(policy: Option<&message::RetryPolicy>) -> Checked<Option<Arc<RetryPolicy>>> {
+fn retry_policy(policy: Option<&message::RetryPolicy>, shared: &Shared) -> Checked<Option<Arc<RetryPolicy>>> {
     let policy = policy.map(|policy| retry::policy(policy).at("retry_policy")).transpose()?;
-    Ok(policy.flatten().map(Arc::new))
+    Ok(policy.flatten().map(|policy| shared.retries.get(policy)))
 }
 
-fn clusters(action: &message::RouteAction) -> Checked<Clusters> {
+fn clusters(action: &message::RouteAction, shared: &Shared) -> Checked<Clusters> {
     use message::route_action::ClusterSpecifier;
     let members = match action.cluster_specifier.as_ref().ok_or_else(|| Invalid::missing("cluster_specifier"))? {
         ClusterSpecifier::Cluster(name) if name.is_empty() => return Err(Invalid::missing("cluster")),
         ClusterSpecifier::Cluster(name) => vec![WeightedCluster {
-            name: name.as_str().into(),
+            name: shared.texts.get(name.as_str()),
             weight: 1,
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),
@@ -135,7 +139,7 @@ fn clusters(action: &message::RouteAction) -> Checked<Clusters> {
         }],
         ClusterSpecifier::WeightedClusters(weighted) => {
             absent(weighted.random_value_specifier.is_none(), "weighted_clusters.random_value_specifier")?;
-            each("weighted_clusters.clusters", &weighted.clusters, member)?
+            each("weighted_clusters.clusters", &weighted.clusters, |weighted| member(weighted, shared))?
         }
         ClusterSpecifier::ClusterHeader(_) => return Err(Invalid::unsupported("cluster_header")),
         ClusterSpecifier::ClusterSpecifierPlugin(_) => return Err(Invalid::unsupported("cluster_specifier_plugin")),
@@ -150,7 +154,7 @@ fn clusters(action: &message::RouteAction) -> Checked<Clusters> {
     Ok(Clusters { members: members.into(), total })
 }
 
-fn member(member: &message::weighted_cluster::ClusterWeight) -> Checked<WeightedCluster> {
+fn member(member: &message::weighted_cluster::ClusterWeight, shared: &Shared) -> Checked<WeightedCluster> {
     use message::weighted_cluster::cluster_weight::HostRewriteSpecifier;
     absent(member.cluster_header.is_empty(), "cluster_header")?;
     absent(member.metadata_match.is_none(), "metadata_match")?;
@@ -159,11 +163,11 @@ fn member(member: &message::weighted_cluster::ClusterWeight) -> Checked<Weighted
         return Err(Invalid::missing("name"));
     }
     let host_rewrite = match &member.host_rewrite_specifier {
-        Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(value(host).at("host_rewrite_literal")?),
+        Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(Box::new(value(host).at("host_rewrite_literal")?)),
         None => None,
     };
     Ok(WeightedCluster {
-        name: member.name.as_str().into(),
+        name: shared.texts.get(member.name.as_str()),
         weight: member.weight.as_ref().map_or(1, |weight| weight.value),
         request_headers: header::ops("request", &member.request_headers_to_add, &member.request_headers_to_remove)?,
         response_headers: header::ops("response", &member.response_headers_to_add, &member.response_headers_to_remove)?,
@@ -175,21 +179,21 @@ fn value(text: &str) -> Checked<HeaderValue> {
     HeaderValue::from_str(text).map_err(|_| Invalid::new(format!("{text:?} is no host")))
 }
 
-fn rewrite(action: &message::RouteAction) -> Checked<Option<PathRewrite>> {
+fn rewrite(action: &message::RouteAction) -> Checked<Option<Box<PathRewrite>>> {
     match (action.prefix_rewrite.as_str(), &action.regex_rewrite) {
         ("", None) => Ok(None),
         ("", Some(rule)) => {
             let (pattern, substitution) = part::substitution(rule).at("regex_rewrite")?;
-            Ok(Some(PathRewrite::Regex { pattern, substitution }))
+            Ok(Some(Box::new(PathRewrite::Regex { pattern, substitution })))
         }
-        (prefix, None) => Ok(Some(PathRewrite::Prefix(prefix.into()))),
+        (prefix, None) => Ok(Some(Box::new(PathRewrite::Prefix(prefix.into())))),
         (_, Some(_)) => Err(Invalid::new("cannot stand beside prefix_rewrite")).at("regex_rewrite"),
     }
 }
 
-fn host_rewrite(action: &message::RouteAction) -> Checked<Option<HostRewrite>> {
+fn host_rewrite(action: &message::RouteAction) -> Checked<Option<Box<HostRewrite>>> {
     use message::route_action::HostRewriteSpecifier as Specifier;
-    Ok(match &action.host_rewrite_specifier {
+    let rewrite = match &action.host_rewrite_specifier {
         None => None,
         Some(Specifier::HostRewriteLiteral(host) | Specifier::HostRewrite(host)) => {
             Some(HostRewrite::Literal(value(host).at("host_rewrite_literal")?))
@@ -199,10 +203,11 @@ fn host_rewrite(action: &message::RouteAction) -> Checked<Option<HostRewrite>> {
             Some(HostRewrite::Header(header::name(name).at("host_rewrite_header")?))
         }
         Some(Specifier::HostRewritePathRegex(_)) => return Err(Invalid::unsupported("host_rewrite_path_regex")),
-    })
+    };
+    Ok(rewrite.map(Box::new))
 }
 
-fn mirror(policy: &message::route_action::RequestMirrorPolicy) -> Checked<Mirror> {
+fn mirror(policy: &message::route_action::RequestMirrorPolicy, shared: &Shared) -> Checked<Mirror> {
     absent(policy.cluster_header.is_empty(), "cluster_header")?;
     absent(policy.request_headers_mutations.is_empty(), "request_headers_mutations")?;
     absent(policy.host_rewrite_literal.is_empty(), "host_rewrite_literal")?;
@@ -211,7 +216,7 @@ fn mirror(policy: &message::route_action::RequestMirrorPolicy) -> Checked<Mirror
     }
     let share = policy.runtime_fraction.as_ref().map_or(Ok(Fraction::ALWAYS), part::runtime_fraction);
     Ok(Mirror {
-        cluster: policy.cluster.as_str().into(),
+        cluster: shared.texts.get(policy.cluster.as_str()),
         share: share.at("runtime_fraction")?,
         shadow_suffix: !policy.disable_shadow_host_suffix_append,
     })

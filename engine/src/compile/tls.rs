@@ -5,7 +5,7 @@ use xds::{
     types::{core, google, tls},
 };
 
-use super::{At, Checked, Invalid, absent, each, part};
+use super::{At, Checked, Invalid, Shared, absent, each, part};
 use crate::ir::{
     text::TextMatch,
     tls::{
@@ -32,13 +32,13 @@ pub(crate) fn downstream(socket: &core::TransportSocket) -> Checked<Option<Downs
 }
 
 /// A cluster's transport socket.
-pub(crate) fn upstream(socket: &core::TransportSocket) -> Checked<UpstreamTransport> {
+pub(crate) fn upstream(socket: &core::TransportSocket, shared: &Shared) -> Checked<UpstreamTransport> {
     let config = typed_config(socket)?;
     match part::type_name(Some(config)) {
         "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer" => Ok(UpstreamTransport::Plaintext),
         "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext" => {
             let context: tls::UpstreamTlsContext = any::unpack(config).map_err(Invalid::from).at("typed_config")?;
-            Ok(UpstreamTransport::Tls(originate(&context).at("typed_config")?.into()))
+            Ok(UpstreamTransport::Tls(originate(&context, shared).at("typed_config")?.into()))
         }
         other => Err(unknown(other)),
     }
@@ -78,7 +78,7 @@ fn terminate(context: &tls::DownstreamTlsContext) -> Checked<DownstreamTls> {
     inside().at("common_tls_context")
 }
 
-fn originate(context: &tls::UpstreamTlsContext) -> Checked<UpstreamTls> {
+fn originate(context: &tls::UpstreamTlsContext, shared: &Shared) -> Checked<UpstreamTls> {
     let default = tls::CommonTlsContext::default();
     let common = context.common_tls_context.as_ref().unwrap_or(&default);
     let inside = || -> Checked<UpstreamTls> {
@@ -89,7 +89,7 @@ fn originate(context: &tls::UpstreamTlsContext) -> Checked<UpstreamTls> {
             auto_san_validation: context.auto_sni_san_validation,
             certificate: certificate(common)?,
             validation: validation(common)?,
-            alpn: alpn(common),
+            alpn: shared.alpn.get(alpn(common)),
             min_version,
             max_version,
         })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use xds::types::route as message;
 
-use super::{At, Checked, Invalid, Refused, Viewpoint, absent, each, header, part, route, route_action};
+use super::{At, Checked, Invalid, Refused, Shared, Viewpoint, absent, each, header, route, route_action};
 use crate::{
     decide::{host::HostIndex, router::Router},
     ir::{
@@ -15,13 +15,13 @@ use crate::{
 
 /// A route configuration without the virtual hosts that come as resources of their own.
 #[derive(Clone, Debug)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// Its name.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// Whether its virtual hosts come as resources of their own.
-    pub vhds: bool,
+    pub(crate) vhds: bool,
     /// Virtual hosts that came with it.
-    pub hosts: Vec<Arc<VirtualHost>>,
+    pub(crate) hosts: Vec<Arc<VirtualHost>>,
     ignore_port: bool,
     request_headers: HeaderOps,
     response_headers: HeaderOps,
@@ -30,7 +30,7 @@ pub struct Frame {
 
 impl Frame {
     /// The route table with these virtual hosts beside its own.
-    pub fn table(&self, hosts: &[Arc<VirtualHost>], viewpoint: &Viewpoint) -> RouteTable {
+    pub(crate) fn table(&self, hosts: &[Arc<VirtualHost>], viewpoint: &Viewpoint) -> RouteTable {
         let hosts = self.hosts.iter().chain(hosts).cloned().collect();
         // Whoever sends virtual hosts inline has written the short names out.
         let viewpoint = self.vhds.then_some(viewpoint);
@@ -46,11 +46,11 @@ impl Frame {
 }
 
 /// A route configuration.
-pub fn frame(message: &message::RouteConfiguration) -> Result<Frame, Refused> {
-    checked_frame(message).map_err(|invalid| invalid.of("RouteConfiguration", &message.name))
+pub(crate) fn frame(message: &message::RouteConfiguration, shared: &Shared) -> Result<Frame, Refused> {
+    checked_frame(message, shared).map_err(|invalid| invalid.of("RouteConfiguration", &message.name))
 }
 
-pub(super) fn checked_frame(message: &message::RouteConfiguration) -> Checked<Frame> {
+pub(super) fn checked_frame(message: &message::RouteConfiguration, shared: &Shared) -> Checked<Frame> {
     absent(message.vhost_header.is_empty(), "vhost_header")?;
     absent(message.internal_only_headers.is_empty(), "internal_only_headers")?;
     absent(message.cluster_specifier_plugins.is_empty(), "cluster_specifier_plugins")?;
@@ -58,7 +58,7 @@ pub(super) fn checked_frame(message: &message::RouteConfiguration) -> Checked<Fr
     absent(!message.most_specific_header_mutations_wins, "most_specific_header_mutations_wins")?;
     absent(!message.ignore_path_parameters_in_path_matching, "ignore_path_parameters_in_path_matching")?;
     absent(message.typed_per_filter_config.is_empty(), "typed_per_filter_config")?;
-    let hosts = each("virtual_hosts", &message.virtual_hosts, |host| checked(host).map(Arc::new))?;
+    let hosts = each("virtual_hosts", &message.virtual_hosts, |host| checked(host, shared).map(Arc::new))?;
     let mut domains = std::collections::HashMap::new();
     for (index, host) in hosts.iter().enumerate() {
         for domain in &host.domains {
@@ -82,16 +82,16 @@ pub(super) fn checked_frame(message: &message::RouteConfiguration) -> Checked<Fr
             &message.response_headers_to_add,
             &message.response_headers_to_remove,
         )?,
-        provenance: part::provenance(message.metadata.as_ref()),
+        provenance: shared.provenance(message.metadata.as_ref()),
     })
 }
 
 /// A virtual host that is a resource of its own, by the name of the resource.
-pub fn compile(message: &message::VirtualHost, resource: &str) -> Result<VirtualHost, Refused> {
-    checked(message).map_err(|invalid| invalid.of("VirtualHost", resource))
+pub(crate) fn compile(message: &message::VirtualHost, resource: &str, shared: &Shared) -> Result<VirtualHost, Refused> {
+    checked(message, shared).map_err(|invalid| invalid.of("VirtualHost", resource))
 }
 
-fn checked(message: &message::VirtualHost) -> Checked<VirtualHost> {
+fn checked(message: &message::VirtualHost, shared: &Shared) -> Checked<VirtualHost> {
     absent(message.matcher.is_none(), "matcher")?;
     absent(message.hedge_policy.is_none(), "hedge_policy")?;
     absent(message.retry_policy_typed_config.is_none(), "retry_policy_typed_config")?;
@@ -106,7 +106,7 @@ fn checked(message: &message::VirtualHost) -> Checked<VirtualHost> {
     if domains.is_empty() {
         return Err(Invalid::new("there is no domain")).at("domains");
     }
-    let defaults = route_action::Defaults::of_host(message)?;
+    let defaults = route_action::Defaults::of_host(message, shared)?;
     let routes = each("routes", &message.routes, |route| route::compile(route, &defaults).map(Arc::new))?;
     Ok(VirtualHost {
         name: message.name.as_str().into(),
@@ -120,7 +120,7 @@ fn checked(message: &message::VirtualHost) -> Checked<VirtualHost> {
             &message.response_headers_to_remove,
         )?,
         include_attempt_count: message.include_request_attempt_count,
-        provenance: part::provenance(message.metadata.as_ref()),
+        provenance: shared.provenance(message.metadata.as_ref()),
     })
 }
 

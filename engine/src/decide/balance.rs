@@ -42,7 +42,7 @@ pub struct Choice<'a> {
 pub fn pick(cluster: &Cluster, set: &EndpointSet, load: &impl Load, choice: &mut Choice<'_>) -> Option<usize> {
     let mut rng = Rng::with_seed(choice.seed);
     let candidates = candidates(cluster, set, load, &mut rng)?;
-    let mut picked = pick_among(cluster.lb, set, &candidates, load, choice, &mut rng)?;
+    let mut picked = pick_among(cluster.settings.lb, set, &candidates, load, choice, &mut rng)?;
     for _ in 0..choice.attempts {
         let tried = set.endpoints.get(picked).is_some_and(|endpoint| choice.avoid.contains(&endpoint.address));
         if !tried {
@@ -50,7 +50,7 @@ pub fn pick(cluster: &Cluster, set: &EndpointSet, load: &impl Load, choice: &mut
         }
         // A hash gives the same endpoint again and again; another one needs another hash.
         choice.hash = choice.hash.map(|hash| hash.wrapping_add(rng.u64(..)));
-        picked = pick_among(cluster.lb, set, &candidates, load, choice, &mut rng)?;
+        picked = pick_among(cluster.settings.lb, set, &candidates, load, choice, &mut rng)?;
     }
     Some(picked)
 }
@@ -99,7 +99,7 @@ fn candidates(cluster: &Cluster, set: &EndpointSet, load: &impl Load, rng: &mut 
     let first = set.endpoints.first()?;
     let one_priority = set.endpoints.last()?.priority == first.priority;
     let simple = one_priority && set.all_healthy && !load.any_ejected();
-    if simple && !cluster.locality_weighted {
+    if simple && !cluster.settings.locality_weighted {
         return Some(Candidates::Range(all));
     }
 
@@ -111,8 +111,12 @@ fn candidates(cluster: &Cluster, set: &EndpointSet, load: &impl Load, rng: &mut 
     let level = by_priority(&levels, &healthy, set.overprovisioning, rng);
     let chosen = level.and_then(|level| healthy.get(level).zip(levels.get(level)));
     let list = match chosen {
-        Some((healthy, level)) if !panics(cluster.panic_threshold, healthy.len(), level.len()) => {
-            if cluster.locality_weighted { by_locality(set, level.clone(), healthy, rng) } else { healthy.clone() }
+        Some((healthy, level)) if !panics(cluster.settings.panic_threshold, healthy.len(), level.len()) => {
+            if cluster.settings.locality_weighted {
+                by_locality(set, level.clone(), healthy, rng)
+            } else {
+                healthy.clone()
+            }
         }
         // So few are healthy that all of the level get traffic: better a chance than certain overload of the few.
         Some((_, level)) => return Some(Candidates::Range(level.clone())),
@@ -132,7 +136,7 @@ fn last_resort(cluster: &Cluster, set: &EndpointSet, load: &impl Load) -> Vec<us
     };
     let mut draining = with(&|endpoint| endpoint.health == Health::Draining);
     draining.retain(|index| !load.ejected(*index));
-    if draining.is_empty() && cluster.panic_threshold > 0 { with(&|_| true) } else { draining }
+    if draining.is_empty() && cluster.settings.panic_threshold > 0 { with(&|_| true) } else { draining }
 }
 
 /// The ranges of equal priority.

@@ -17,6 +17,19 @@ pub struct Cluster {
     pub name: Arc<str>,
     /// Where its endpoints come from.
     pub kind: ClusterKind,
+    /// How connections are encrypted, by what an endpoint says of itself.
+    pub transport: ClusterTransport,
+    /// The service that it stands for: a request's `destination_service`.
+    pub service: Option<Arc<ServiceName>>,
+    /// What most clusters have in common, and share.
+    pub settings: Arc<Settings>,
+    /// The rule that it came from, if it says so.
+    pub provenance: Option<Arc<Provenance>>,
+}
+
+/// How endpoints are chosen, spoken to and spared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
     /// How one of them is chosen.
     pub lb: LbPolicy,
     /// Below this share of healthy endpoints all count as healthy, in per cent; zero is never.
@@ -29,8 +42,6 @@ pub struct Cluster {
     pub breakers: Breakers,
     /// When an endpoint is left out for a while.
     pub outlier: Option<Outlier>,
-    /// How connections are encrypted, by what an endpoint says of itself.
-    pub transport: ClusterTransport,
     /// Which HTTP is spoken.
     pub http: UpstreamHttp,
     /// Connections come from this address.
@@ -41,12 +52,28 @@ pub struct Cluster {
     pub max_requests_per_connection: Option<u32>,
     /// An idle connection is closed after this; `None` is never.
     pub idle_timeout: Option<Duration>,
-    /// The service that it stands for: a request's `destination_service`.
-    pub service: Option<Arc<ServiceName>>,
     /// Whether the ALPN of TLS follows the request's protocol (`istio.alpn`).
     pub alpn_override: bool,
-    /// The rule that it came from, if it says so.
-    pub provenance: Option<Arc<Provenance>>,
+}
+
+impl Default for Settings {
+    /// Envoy's.
+    fn default() -> Self {
+        Self {
+            lb: LbPolicy::RoundRobin,
+            panic_threshold: 50,
+            locality_weighted: false,
+            connect_timeout: Duration::from_secs(5),
+            breakers: Breakers::default(),
+            outlier: None,
+            http: UpstreamHttp::Http1,
+            bind_source: None,
+            keepalive: None,
+            max_requests_per_connection: None,
+            idle_timeout: Some(Duration::from_hours(1)),
+            alpn_override: true,
+        }
+    }
 }
 
 /// Where a cluster's endpoints come from.
@@ -67,9 +94,9 @@ pub enum ClusterKind {
         use_http_header: bool,
     },
     /// All addresses of some names.
-    StrictDns(Dns),
+    StrictDns(Box<Dns>),
     /// One address of a name.
-    LogicalDns(Dns),
+    LogicalDns(Box<Dns>),
 }
 
 /// Names to resolve.
@@ -112,7 +139,7 @@ pub enum DnsFamily {
 }
 
 /// How an endpoint is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LbPolicy {
     /// In turn.
     RoundRobin,
@@ -147,7 +174,7 @@ impl LbPolicy {
 }
 
 /// Limits of a cluster, all proxies' workers together.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Breakers {
     /// Connections.
     pub max_connections: u32,
@@ -175,16 +202,16 @@ impl Default for Breakers {
 }
 
 /// Retries as a share of the requests.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RetryBudget {
-    /// The share, in per cent.
-    pub percent: f64,
+    /// The share, in thousandths of a per cent.
+    pub thousandths: u32,
     /// So many are always allowed.
     pub min_concurrency: u32,
 }
 
 /// When an endpoint is left out for a while. A count of zero switches the condition off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Outlier {
     /// So many 5xx in a row.
     pub consecutive_5xx: u32,
@@ -221,7 +248,7 @@ pub enum ClusterTransport {
 }
 
 /// Which HTTP is spoken to endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamHttp {
     /// HTTP/1.1.
     Http1,
@@ -234,7 +261,7 @@ pub enum UpstreamHttp {
 }
 
 /// TCP keep-alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Keepalive {
     /// Probes until the connection is dead.
     pub probes: Option<u32>,

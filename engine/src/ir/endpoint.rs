@@ -68,14 +68,14 @@ pub struct EndpointSet {
     /// Whether all weigh the same.
     pub(crate) equal_weights: bool,
     /// The ring, if the cluster hashes.
-    pub(crate) ring: Option<Ring>,
+    pub(crate) ring: Option<Box<Ring>>,
 }
 
 impl EndpointSet {
     /// Endpoints as a cluster with `policy` uses them.
     pub fn new(mut endpoints: Vec<Endpoint>, policy: LbPolicy) -> Self {
         endpoints.sort_by_key(|endpoint| endpoint.priority);
-        let ring = Ring::build(&endpoints, policy);
+        let ring = Ring::build(&endpoints, policy).map(Box::new);
         let weight = endpoints.first().map(|endpoint| endpoint.weight);
         Self {
             overprovisioning: 140,

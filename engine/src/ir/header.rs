@@ -2,9 +2,13 @@
 
 use http::{HeaderName, HeaderValue};
 
-/// Changes to a set of headers, removals first, then additions in order, as Envoy does it.
+/// Changes to a set of headers. Most rules change none, and then take one word.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct HeaderOps {
+pub struct HeaderOps(Option<Box<HeaderChanges>>);
+
+/// What [`HeaderOps`] do: removals first, then additions in order, as Envoy does it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeaderChanges {
     /// Names whose every value is removed.
     pub remove: Box<[HeaderName]>,
     /// Values to set or to add.
@@ -14,9 +18,16 @@ pub struct HeaderOps {
 }
 
 impl HeaderOps {
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.add.is_empty() && self.authority.is_none()
+    /// What there is to do, if anything.
+    pub fn changes(&self) -> Option<&HeaderChanges> {
+        self.0.as_deref()
+    }
+}
+
+impl From<HeaderChanges> for HeaderOps {
+    fn from(changes: HeaderChanges) -> Self {
+        let nothing = changes.remove.is_empty() && changes.add.is_empty() && changes.authority.is_none();
+        Self((!nothing).then(|| Box::new(changes)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use http::HeaderValue;
 use ipnet::IpNet;
 
 use super::{Provenance, access_log::AccessLog, fault::Fault, route::RouteTable, tls::DownstreamTls};
@@ -166,8 +167,8 @@ pub struct HttpChain {
     pub filters: Box<[HttpFilter]>,
     /// What happens to `x-forwarded-client-cert`.
     pub forward_client_cert: ForwardClientCert,
-    /// The `server` header of responses.
-    pub server_name: Arc<str>,
+    /// The `server` header of responses; none where the name is no value of a header.
+    pub server_name: Option<HeaderValue>,
     /// What happens to a `server` header of the destination.
     pub server_header: ServerHeader,
     /// Access logs.

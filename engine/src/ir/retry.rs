@@ -7,7 +7,7 @@ use http::HeaderName;
 use super::route::HeaderMatch;
 
 /// A route's retry policy.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RetryPolicy {
     /// Which outcomes are tried again.
     pub on: RetryOn,
@@ -34,7 +34,7 @@ pub struct RetryPolicy {
 }
 
 /// The conditions of `retry_on`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RetryOn {
     /// `5xx`: any 5xx, and no response at all.
     pub server_error: bool,

@@ -84,8 +84,6 @@ pub struct Route {
     pub fault: Option<Arc<Fault>>,
     /// The cross-origin policy of the route.
     pub cors: Option<Arc<Cors>>,
-    /// The name of the operation in traces.
-    pub operation: Option<Arc<str>>,
     /// The rule that it came from, if it says so.
     pub provenance: Option<Arc<Provenance>>,
 }
@@ -130,13 +128,13 @@ pub enum PathMatch {
         ignore_case: bool,
     },
     /// The whole path, by a pattern.
-    Regex(Pattern),
+    Regex(Box<Pattern>),
     /// `CONNECT` requests.
     Connect,
 }
 
 /// What a header must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HeaderMatch {
     /// Which header.
     pub name: HeaderKey,
@@ -149,7 +147,7 @@ pub struct HeaderMatch {
 }
 
 /// A header, or what HTTP/2 writes as one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HeaderKey {
     /// `:method`.
     Method,
@@ -166,7 +164,7 @@ pub enum HeaderKey {
 }
 
 /// What of a header is looked at. Several values count as one, joined by commas.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HeaderRule {
     /// It is there (`true`), or not (`false`).
     Present(bool),
@@ -198,7 +196,7 @@ pub enum RouteAction {
     /// The client is sent elsewhere.
     Redirect(Box<Redirect>),
     /// It is answered here.
-    Direct(DirectResponse),
+    Direct(Box<DirectResponse>),
 }
 
 /// A fixed answer.
@@ -224,9 +222,9 @@ pub struct Forward {
     /// Which outcomes are tried again.
     pub retry: Option<Arc<RetryPolicy>>,
     /// How the path changes.
-    pub rewrite: Option<PathRewrite>,
+    pub rewrite: Option<Box<PathRewrite>>,
     /// How the authority changes.
-    pub host_rewrite: Option<HostRewrite>,
+    pub host_rewrite: Option<Box<HostRewrite>>,
     /// Whether a rewritten host is kept in `x-forwarded-host`.
     pub append_x_forwarded_host: bool,
     /// Copies of the request.
@@ -260,7 +258,7 @@ pub struct WeightedCluster {
     /// Header changes for this cluster only.
     pub response_headers: HeaderOps,
     /// The authority for this cluster only.
-    pub host_rewrite: Option<http::HeaderValue>,
+    pub host_rewrite: Option<Box<http::HeaderValue>>,
 }
 
 /// How a path changes before it is sent on; the query stays.

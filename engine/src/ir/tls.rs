@@ -45,7 +45,7 @@ pub struct UpstreamTls {
     /// What the server's certificate must fulfil; `None` accepts any.
     pub validation: Option<Validation>,
     /// ALPN, in our order of preference.
-    pub alpn: Box<[Box<str>]>,
+    pub alpn: Arc<[Box<str>]>,
     /// The lowest version; the library's default otherwise.
     pub min_version: Option<TlsVersion>,
     /// The highest version; the library's default otherwise.

@@ -1,19 +1,30 @@
 //! `/config_dump`: the configuration as the control plane sent it, in the sections of Envoy's dump.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    ops::Bound,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use regex::Regex;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
 use xds::{node::ProxyNode, type_url};
 
 use super::{message, timestamp};
 use crate::{
     tls::{identity::Identity, verify::Leaf},
-    xds::{held::Resource, session::Session},
+    xds::{
+        held::{Held, Resource},
+        session::Session,
+    },
 };
 
 /// A section of the dump.
+#[derive(Debug)]
 struct Section {
     /// Its message in Envoy's `admin.v3`.
     message: &'static str,
@@ -45,52 +56,176 @@ const ENDPOINTS: Section = Section {
     kind: type_url::ENDPOINTS,
 };
 
-/// The dump. `include_eds` adds endpoints; `resource=<list>` gives the elements of one list, `name_regex` only those
-/// whose name matches.
-pub(super) fn config_dump(
-    session: &Session,
-    node: &ProxyNode,
-    identity: Option<&Identity>,
-    query: &str,
-) -> Result<Value, String> {
-    let name = super::parameter(query, "name_regex").map(percent_decoded);
-    let name =
-        name.map(|pattern| regex::Regex::new(&pattern).map_err(|error| format!("name_regex: {error}"))).transpose()?;
-    let wanted = |candidate: &str| name.as_ref().is_none_or(|pattern| pattern.is_match(candidate));
-    if let Some(list) = super::parameter(query, "resource") {
-        let section = [CLUSTERS, LISTENERS, ROUTES, ENDPOINTS]
-            .into_iter()
-            .find(|section| section.list == list)
-            .ok_or_else(|| format!("there is no list {list:?}; try {}", LISTENERS.list))?;
-        let mut elements = elements(&section, session, &wanted);
-        for element in &mut elements {
-            if let Value::Object(fields) = element {
-                let mut typed = Map::new();
-                let of = section.message.trim_end_matches("ConfigDump");
-                typed.insert(
-                    "@type".to_owned(),
-                    json!(admin_type(&format!("{}.Dynamic{}", section.message, singular(of)))),
-                );
-                typed.append(fields);
-                *fields = typed;
+/// How many pieces of a dump may wait for their reader.
+pub(super) const PIECES: usize = 4;
+/// Stands where the virtual hosts of a table are written one by one.
+const HOSTS: &str = "\u{1}virtual hosts";
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// One list instead of all sections.
+    list: Option<Section>,
+    /// Only resources with such names.
+    name: Option<Regex>,
+    include_eds: bool,
+}
+
+impl Asked {
+    /// Reads a query. `include_eds` adds endpoints; `resource=<list>` gives the elements of one list, `name_regex` only those
+    /// whose name matches.
+    pub(super) fn read(query: &str) -> Result<Self, String> {
+        let name = super::parameter(query, "name_regex").map(percent_decoded);
+        let name = name.map(|pattern| Regex::new(&pattern).map_err(|error| format!("name_regex: {error}")));
+        let list = super::parameter(query, "resource").map(|list| {
+            [CLUSTERS, LISTENERS, ROUTES, ENDPOINTS]
+                .into_iter()
+                .find(|section| section.list == list)
+                .ok_or_else(|| format!("there is no list {list:?}; try {}", LISTENERS.list))
+        });
+        let include_eds = super::parameter(query, "include_eds").is_some();
+        Ok(Self { list: list.transpose()?, name: name.transpose()?, include_eds })
+    }
+}
+
+/// Writes a dump piece by piece, as fast as it is read. A proxy that knows a thousand services would need megabytes to have
+/// it whole, and keep them.
+pub(super) async fn write(
+    asked: Asked,
+    session: Arc<Mutex<Session>>,
+    node: Arc<ProxyNode>,
+    identity: Option<Arc<Identity>>,
+    pieces: mpsc::Sender<Bytes>,
+) {
+    // Whoever asked may have gone: then there is nothing left to do.
+    let _ = Dump { asked, session, pieces }.write(&node, identity.as_deref()).await;
+}
+
+struct Dump {
+    asked: Asked,
+    session: Arc<Mutex<Session>>,
+    pieces: mpsc::Sender<Bytes>,
+}
+
+/// Nobody reads any more.
+struct Gone;
+
+/// A list that is written element by element.
+struct List {
+    /// How far its elements are indented.
+    depth: usize,
+    empty: bool,
+}
+
+impl List {
+    fn new(depth: usize) -> Self {
+        Self { depth, empty: true }
+    }
+
+    /// The text of one more element, which was written as if it stood at the margin.
+    fn element(&mut self, text: &str) -> String {
+        let margin = format!("\n{:1$}", "", self.depth);
+        let comma = if std::mem::take(&mut self.empty) { "" } else { "," };
+        format!("{comma}{margin}{}", text.replace('\n', &margin))
+    }
+
+    fn end(&self) -> String {
+        if self.empty { "]".to_owned() } else { format!("\n{:1$}]", "", self.depth - 2) }
+    }
+}
+
+impl Dump {
+    async fn write(&self, node: &ProxyNode, identity: Option<&Identity>) -> Result<(), Gone> {
+        let mut configs = List::new(4);
+        self.piece("{\n  \"configs\": [").await?;
+        if let Some(section) = &self.asked.list {
+            self.elements(section, true, &mut configs).await?;
+        } else {
+            let bootstrap =
+                json!({"@type": admin_type("BootstrapConfigDump"), "bootstrap": {"node": self::node(node)}});
+            self.piece(configs.element(&format!("{bootstrap:#}"))).await?;
+            for section in [CLUSTERS, ENDPOINTS, LISTENERS, ROUTES] {
+                if section.kind == ENDPOINTS.kind && !self.asked.include_eds {
+                    continue;
+                }
+                let (message, list) = (json!(admin_type(section.message)), section.list);
+                self.piece(configs.element(&format!("{{\n  \"@type\": {message},\n  \"{list}\": ["))).await?;
+                let mut elements = List::new(8);
+                self.elements(&section, false, &mut elements).await?;
+                self.piece(elements.end() + "\n    }").await?;
             }
+            self.piece(configs.element(&format!("{:#}", secrets(identity)))).await?;
         }
-        return Ok(json!({"configs": elements}));
+        self.piece(configs.end() + "\n}\n").await
     }
-    let mut configs =
-        vec![json!({"@type": admin_type("BootstrapConfigDump"), "bootstrap": {"node": self::node(node)}})];
-    let include_eds = super::parameter(query, "include_eds").is_some();
-    for section in [CLUSTERS, ENDPOINTS, LISTENERS, ROUTES] {
-        if section.kind == ENDPOINTS.kind && !include_eds {
-            continue;
+
+    async fn piece(&self, text: impl Into<Bytes>) -> Result<(), Gone> {
+        self.pieces.send(text.into()).await.map_err(|_| Gone)
+    }
+
+    /// Writes the elements of a section's list; `typed` says in each what it is.
+    async fn elements(&self, section: &Section, typed: bool, list: &mut List) -> Result<(), Gone> {
+        let mut last: Option<Arc<str>> = None;
+        loop {
+            let start = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let next = self.next(section.kind, start, |name, resource, held| {
+                let wanted = self.asked.name.as_ref().is_none_or(|pattern| pattern.is_match(name));
+                wanted.then(|| element(section, typed, name, resource, held))
+            });
+            let Some((name, element)) = next else { return Ok(()) };
+            if let Some(element) = element {
+                let text = list.element(&format!("{element:#}"));
+                match text.split_once(&json!(HOSTS).to_string()) {
+                    None => self.piece(text).await?,
+                    Some((before, after)) => self.with_hosts(&name, before, after).await?,
+                }
+            }
+            last = Some(name);
         }
-        let mut object = Map::new();
-        object.insert("@type".to_owned(), json!(admin_type(section.message)));
-        object.insert(section.list.to_owned(), Value::Array(elements(&section, session, &wanted)));
-        configs.push(Value::Object(object));
     }
-    configs.push(secrets(identity));
-    Ok(json!({"configs": configs}))
+
+    /// Writes virtual hosts that came apart where Envoy has them: between the two halves of their table's text.
+    async fn with_hosts(&self, table: &str, before: &str, after: &str) -> Result<(), Gone> {
+        let prefix = prefix_of(table);
+        let depth = before.len() - before.trim_end_matches(' ').len();
+        let mut list = List::new(depth);
+        // What is before the first host ends with its margin.
+        self.piece(before.trim_end().to_owned()).await?;
+        let mut last: Arc<str> = prefix.as_str().into();
+        loop {
+            let next = self.next(type_url::VIRTUAL_HOST, Bound::Excluded(&*last), |name, resource, _| {
+                name.starts_with(&prefix).then(|| {
+                    let mut host = message::any(type_url::VIRTUAL_HOST, &resource.message);
+                    if let Value::Object(fields) = &mut host {
+                        fields.shift_remove("@type");
+                    }
+                    host
+                })
+            });
+            let Some((name, Some(host))) = next else { break };
+            self.piece(list.element(&format!("{host:#}"))).await?;
+            last = name;
+        }
+        self.piece(after.to_owned()).await
+    }
+
+    /// Reads the next resource. The session waits for this only, never for the reader of the dump.
+    fn next<R>(
+        &self,
+        kind: &str,
+        start: Bound<&str>,
+        read: impl FnOnce(&str, &Resource, &Held) -> R,
+    ) -> Option<(Arc<str>, R)> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = session.held();
+        let (name, resource) = held.from(kind, start).next()?;
+        Some((name.clone(), read(name, resource, held)))
+    }
+}
+
+/// With what the names of a table's virtual hosts begin.
+fn prefix_of(table: &str) -> String {
+    format!("{table}/")
 }
 
 fn admin_type(message: &str) -> String {
@@ -105,35 +240,40 @@ fn singular(list: &str) -> &str {
     }
 }
 
-fn elements(section: &Section, session: &Session, wanted: &dyn Fn(&str) -> bool) -> Vec<Value> {
-    let held = session.held();
-    let resources = held.kind(section.kind).filter(|(name, _)| wanted(name));
-    resources
-        .map(|(name, resource)| {
-            let mut value = message::any(section.kind, &resource.message);
-            if section.kind == type_url::ROUTES {
-                with_hosts(&mut value, name, held.kind(type_url::VIRTUAL_HOST));
-            }
-            let mut state = Map::new();
-            if !resource.version.is_empty() {
-                state.insert("version_info".to_owned(), json!(resource.version));
-                state.insert(section.member.to_owned(), value);
-                state.insert("last_updated".to_owned(), json!(timestamp(resource.updated)));
-            }
-            let mut element = Map::new();
-            if section.kind == type_url::LISTENER {
-                // A listener's element has its state one level further down.
-                element.insert("name".to_owned(), json!(name));
-                if !state.is_empty() {
-                    element.insert("active_state".to_owned(), Value::Object(state));
-                }
-            } else {
-                element = state;
-            }
-            element.extend(error(resource).map(|error| ("error_state".to_owned(), error)));
-            Value::Object(element)
-        })
-        .collect()
+/// An element of a section's list. In place of a table's virtual hosts that came apart is [`HOSTS`].
+fn element(section: &Section, typed: bool, name: &str, resource: &Resource, held: &Held) -> Value {
+    let mut element = Map::new();
+    if typed {
+        let of = singular(section.message.trim_end_matches("ConfigDump"));
+        element.insert("@type".to_owned(), json!(admin_type(&format!("{}.Dynamic{of}", section.message))));
+    }
+    let mut state = Map::new();
+    if !resource.version.is_empty() {
+        let mut value = message::any(section.kind, &resource.message);
+        let prefix = prefix_of(name);
+        let first = || held.from(type_url::VIRTUAL_HOST, Bound::Excluded(&prefix)).next();
+        if section.kind == type_url::ROUTES
+            && first().is_some_and(|(host, _)| host.starts_with(&prefix))
+            && let Value::Object(fields) = &mut value
+            && let Value::Array(hosts) = fields.entry("virtual_hosts").or_insert_with(|| json!([]))
+        {
+            hosts.push(json!(HOSTS));
+        }
+        state.insert("version_info".to_owned(), json!(resource.version));
+        state.insert(section.member.to_owned(), value);
+        state.insert("last_updated".to_owned(), json!(timestamp(resource.updated)));
+    }
+    if section.kind == type_url::LISTENER {
+        // A listener's element has its state one level further down.
+        element.insert("name".to_owned(), json!(name));
+        if !state.is_empty() {
+            element.insert("active_state".to_owned(), Value::Object(state));
+        }
+    } else {
+        element.append(&mut state);
+    }
+    element.extend(error(resource).map(|error| ("error_state".to_owned(), error)));
+    Value::Object(element)
 }
 
 fn error(resource: &Resource) -> Option<Value> {
@@ -143,25 +283,6 @@ fn error(resource: &Resource) -> Option<Value> {
         "details": refused.reason,
         "last_update_attempt": timestamp(refused.at),
     }))
-}
-
-/// Puts virtual hosts that came apart back where Envoy has them.
-fn with_hosts<'a>(table: &mut Value, name: &str, hosts: impl Iterator<Item = (&'a str, &'a Resource)>) {
-    let of_table = hosts.filter(|(host, _)| host.strip_prefix(name).is_some_and(|rest| rest.starts_with('/')));
-    let hosts: Vec<Value> = of_table
-        .map(|(_, resource)| {
-            let mut host = message::any(type_url::VIRTUAL_HOST, &resource.message);
-            if let Value::Object(fields) = &mut host {
-                fields.shift_remove("@type");
-            }
-            host
-        })
-        .collect();
-    if let (Value::Object(fields), false) = (table, hosts.is_empty())
-        && let Value::Array(inline) = fields.entry("virtual_hosts").or_insert_with(|| json!([]))
-    {
-        inline.extend(hosts);
-    }
 }
 
 /// The node, as a control plane sees it.
@@ -187,7 +308,7 @@ fn secrets(identity: Option<&Identity>) -> Value {
                 "name": "default",
                 "tls_certificate": {
                     "certificate_chain": {"inline_bytes": STANDARD.encode(pem(identity.chain()))},
-                    "private_key": {"inline_bytes": STANDARD.encode("[redacted]")},
+                    "private_key": {"inline_bytes": STANDARD.encode(message::REDACTED)},
                 },
             },
         }));

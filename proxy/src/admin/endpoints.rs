@@ -34,7 +34,7 @@ pub(super) fn text(snapshot: &Snapshot, sets: &Sets) -> String {
     let mut out = String::new();
     for (cluster, endpoints) in each(snapshot, sets) {
         let name = &cluster.name;
-        let breakers = &cluster.breakers;
+        let breakers = &cluster.settings.breakers;
         // Writing to a string cannot fail.
         let _ = writeln!(
             out,

@@ -48,6 +48,11 @@ pub(super) enum Kind {
     Opaque,
 }
 
+/// What stands in place of a secret, as in Envoy's dumps.
+pub(super) const REDACTED: &str = "[redacted]";
+/// Fields with secrets in them.
+const SECRET: [&str; 4] = ["private_key", "password", "private_key_provider", "session_ticket_keys"];
+
 /// How deep messages may lie in each other, as protobuf's own readers limit it.
 const DEEPEST: u32 = 100;
 
@@ -101,6 +106,7 @@ fn add(object: &mut Map<String, Value>, field: &Field, raw: &Raw<'_>, depth: u32
     }
     if !field.repeated {
         if let Some(value) = value(field.kind, raw, depth) {
+            let value = if SECRET.contains(&field.name) { redacted(value) } else { value };
             object.insert(field.name.to_owned(), value);
         }
         return;
@@ -119,6 +125,22 @@ fn add(object: &mut Map<String, Value>, field: &Field, raw: &Raw<'_>, depth: u32
         }
         _ => list.extend(value(field.kind, raw, depth)),
     }
+}
+
+/// A secret's place: where it is may be seen (a file's name), what it is may not.
+fn redacted(mut secret: Value) -> Value {
+    match &mut secret {
+        Value::Object(source) => {
+            if let Some(bytes) = source.get_mut("inline_bytes") {
+                *bytes = json!(STANDARD.encode(REDACTED));
+            }
+            if let Some(text) = source.get_mut("inline_string") {
+                *text = json!(REDACTED);
+            }
+        }
+        other => *other = json!(STANDARD.encode(REDACTED)),
+    }
+    secret
 }
 
 /// A field as it is on the wire.
@@ -243,7 +265,7 @@ mod tests {
     use xds::{
         any::pack,
         dynamic::{Object, number, string},
-        types::{self, cluster, core, google, listener, route, tcp_proxy},
+        types::{self, cluster, core, google, listener, route, tcp_proxy, tls},
     };
 
     use super::{any, duration};
@@ -318,6 +340,35 @@ mod tests {
             json["typed_extension_protocol_options"],
             json!({"k": {"@type": "type.googleapis.com/envoy.config.core.v3.BindConfig"}})
         );
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        use core::data_source::Specifier;
+        let source = |specifier| Some(core::DataSource { specifier: Some(specifier), ..Default::default() });
+        let certificate = |key| tls::TlsCertificate { private_key: source(key), ..Default::default() };
+        let context = tls::DownstreamTlsContext {
+            common_tls_context: Some(tls::CommonTlsContext {
+                tls_certificates: vec![
+                    certificate(Specifier::InlineString("the key".into())),
+                    certificate(Specifier::InlineBytes(b"the key".to_vec())),
+                    certificate(Specifier::Filename("/etc/key.pem".into())),
+                ],
+                ..Default::default()
+            }),
+            session_ticket_keys_type: Some(tls::downstream_tls_context::SessionTicketKeysType::SessionTicketKeys(
+                tls::TlsSessionTicketKeys { keys: vec![core::DataSource::default()] },
+            )),
+            ..Default::default()
+        };
+        let packed = pack(&context);
+        let json = any(&packed.type_url, &packed.value);
+        let keys: Vec<_> =
+            (0..3).map(|index| &json["common_tls_context"]["tls_certificates"][index]["private_key"]).collect();
+        assert_eq!(keys[0], &json!({"inline_string": "[redacted]"}));
+        assert_eq!(keys[1], &json!({"inline_bytes": "W3JlZGFjdGVkXQ=="}));
+        assert_eq!(keys[2], &json!({"filename": "/etc/key.pem"}));
+        assert_eq!(json["session_ticket_keys"], "W3JlZGFjdGVkXQ==");
     }
 
     #[test]

@@ -13,14 +13,17 @@ mod shape;
 use std::{
     fmt::Write as _,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Instant, SystemTime},
 };
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use xds::node::ProxyNode;
 
 use crate::{
@@ -87,13 +90,15 @@ impl Admin {
         };
         match path {
             "/ready" => self.ready(),
-            "/config_dump" => {
-                let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-                match dump::config_dump(&session, &self.node, self.identity.borrow().as_deref(), query) {
-                    Ok(dump) => serve::json(&dump),
-                    Err(reason) => text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+            "/config_dump" => match dump::Asked::read(query) {
+                Ok(asked) => {
+                    let (sender, pieces) = mpsc::channel(dump::PIECES);
+                    let (session, node, identity) = (&self.session, &self.node, self.identity.borrow().clone());
+                    tokio::spawn(dump::write(asked, session.clone(), node.clone(), identity, sender));
+                    serve::json_in_pieces(pieces)
                 }
-            }
+                Err(reason) => text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+            },
             "/clusters" => {
                 let (snapshot, sets) = (self.publisher.current(), self.publisher.current_endpoints());
                 if parameter(query, "format") == Some("json") {

@@ -31,7 +31,7 @@ fn admin() -> Admin {
     session.open();
     let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
     for response in first_configuration() {
-        session.receive(&response, now, wall);
+        session.receive(response, now, wall);
     }
     let publisher = Publisher::new();
     let changes = session.changes(now);
@@ -40,7 +40,7 @@ fn admin() -> Admin {
     }
     publisher.snapshot(changes.snapshot.expect("whole"));
     let broken = response(type_url::VIRTUAL_HOST, "6", vec![host("9080/b", "2", "b", "")]);
-    session.receive(&broken, now, wall);
+    session.receive(broken, now, wall);
     let node = ProxyNode {
         id: NodeId {
             proxy_type: ProxyType::Sidecar,

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-use crate::tls::{identity::provider, verify::AnyChain};
+use crate::tls::{identity::provider, verify::ChainVerifier};
 
 /// Kubernetes' default.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -270,7 +270,7 @@ fn unverified() -> Result<ClientConfig, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyChain))
+        .with_custom_certificate_verifier(ChainVerifier::any())
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)

@@ -4,10 +4,15 @@ use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, t
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+};
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
 /// The time a client has for its headers, which is also the longest idle time between two requests.
 const HEADERS: Duration = Duration::from_secs(30);
@@ -15,7 +20,7 @@ const HEADERS: Duration = Duration::from_secs(30);
 const MOST_CONNECTIONS: usize = 256;
 
 /// An answer.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// Serves until the process ends.
 pub async fn serve<H, F>(listener: TcpListener, handler: H)
@@ -83,9 +88,19 @@ pub fn json(body: &serde_json::Value) -> Answer {
     with_type(StatusCode::OK, "application/json", format!("{body:#}\n"))
 }
 
+/// An answer of JSON that is made while it is sent: as large as it likes, and never there as a whole.
+pub fn json_in_pieces(pieces: mpsc::Receiver<Bytes>) -> Answer {
+    let frames = ReceiverStream::new(pieces).map(|piece| Ok(Frame::data(piece)));
+    with_body(StatusCode::OK, "application/json", StreamBody::new(frames).boxed_unsync())
+}
+
 /// An answer of some type.
 pub fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut response = Response::new(Full::new(body.into()));
+    with_body(status, content_type, Full::new(body.into()).boxed_unsync())
+}
+
+fn with_body(status: StatusCode, content_type: &'static str, body: UnsyncBoxBody<Bytes, Infallible>) -> Answer {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

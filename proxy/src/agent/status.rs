@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
@@ -74,12 +75,13 @@ impl Status {
             "/healthz/ready" => self.ready(),
             "/stats/prometheus" | "/metrics" => {
                 let own = format!("{}{}", (self.agent_metrics)(), (self.metrics)());
-                app_metrics::merge(own, self.application.as_ref(), &asked.headers, &self.failures).await
+                let merged = app_metrics::merge(own, self.application.as_ref(), &asked.headers, &self.failures).await;
+                merged.map(BodyExt::boxed_unsync)
             }
             "/quitquitquit" => self.end(&asked.method, peer, Phase::Quitting),
             "/drain" => self.end(&asked.method, peer, Phase::Draining),
             path if path.starts_with("/app-health/") || path.starts_with("/app-lifecycle/") => {
-                self.probes.answer(&asked).await.unwrap_or_else(not_found)
+                self.probes.answer(&asked).await.map_or_else(not_found, |answer| answer.map(BodyExt::boxed_unsync))
             }
             _ => not_found(),
         }

@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::record::Record;
 use super::replay::Attempt;
@@ -31,18 +32,33 @@ pub enum RequestBody {
     Replay(Attempt),
 }
 
+/// How much of a client's body has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes.
+    pub received: Cell<u64>,
+    /// Whether it has been read to its end.
+    pub ended: Cell<bool>,
+}
+
+impl Progress {
+    /// So many bytes more have come.
+    pub fn add(&self, bytes: usize) {
+        self.received.set(self.received.get().wrapping_add(bytes as u64));
+    }
+}
+
 /// A client's body, counted.
 #[derive(Debug)]
 pub struct Streamed {
     body: Incoming,
-    received: Rc<Cell<u64>>,
-    ended: Rc<Cell<bool>>,
+    progress: Rc<Progress>,
 }
 
 impl Streamed {
     /// Counts what comes of `body`.
-    pub fn new(body: Incoming, received: Rc<Cell<u64>>, ended: Rc<Cell<bool>>) -> Self {
-        Self { body, received, ended }
+    pub fn new(body: Incoming, progress: Rc<Progress>) -> Self {
+        Self { body, progress }
     }
 }
 
@@ -59,10 +75,10 @@ impl Body for RequestBody {
             Self::Stream(streamed) => {
                 let frame = ready!(Pin::new(&mut streamed.body).poll_frame(cx));
                 if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
-                    streamed.received.set(streamed.received.get().wrapping_add(data.remaining() as u64));
+                    streamed.progress.add(data.remaining());
                 }
                 if frame.is_none() || streamed.body.is_end_stream() {
-                    streamed.ended.set(true);
+                    streamed.progress.ended.set(true);
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
@@ -108,16 +124,46 @@ struct Relayed {
     /// The request counts as active at its endpoint until the response has ended.
     _active: Active,
     permit: Option<crate::upstream::breaker::Permit>,
-    /// Whether the request's body has been read to its end: only then is the connection free.
-    request_ended: Rc<Cell<bool>>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// The request's body, if it has one: only when it has been read to its end is the connection free.
+    progress: Option<Rc<Progress>>,
+    deadline: Option<Deadline>,
     idle: Option<Idle>,
 }
 
+/// The time for the whole response. Its timer is made when it is first waited for: most responses are there at once.
+#[derive(Debug)]
+struct Deadline {
+    at: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    fn has_passed(&mut self, cx: &mut Context<'_>) -> bool {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.at)));
+        timer.as_mut().poll(cx).is_ready()
+    }
+}
+
+/// The time between two pieces of a response, from when the next one is first waited for.
 #[derive(Debug)]
 struct Idle {
-    timer: Pin<Box<Sleep>>,
-    after: std::time::Duration,
+    after: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Whether a piece has come since the timer was set.
+    came: bool,
+}
+
+impl Idle {
+    fn has_passed(&mut self, cx: &mut Context<'_>) -> bool {
+        if std::mem::take(&mut self.came) {
+            let due = Instant::now() + self.after;
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(due),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(due))),
+            }
+        }
+        self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
+    }
 }
 
 /// What an endpoint's response hangs on.
@@ -129,12 +175,12 @@ pub struct Source {
     pub active: Active,
     /// The request's place under `http2MaxRequests`.
     pub permit: Option<crate::upstream::breaker::Permit>,
-    /// Whether the request's body has been read to its end.
-    pub request_ended: Rc<Cell<bool>>,
+    /// The request's body, if it has one.
+    pub progress: Option<Rc<Progress>>,
     /// The route's timeout.
-    pub deadline: Option<Pin<Box<Sleep>>>,
+    pub deadline: Option<Instant>,
     /// The stream's idle timeout.
-    pub idle: Option<std::time::Duration>,
+    pub idle: Option<Duration>,
 }
 
 impl ResponseBody {
@@ -149,9 +195,10 @@ impl ResponseBody {
 
     /// An endpoint's answer.
     pub fn relayed(body: Incoming, source: Source, record: Box<Record>) -> Self {
-        let Source { lease, active, permit, request_ended, deadline, idle } = source;
-        let idle = idle.map(|after| Idle { timer: Box::pin(tokio::time::sleep(after)), after });
-        let relayed = Relayed { body, lease: Some(lease), _active: active, permit, request_ended, deadline, idle };
+        let Source { lease, active, permit, progress, deadline, idle } = source;
+        let deadline = deadline.map(|at| Deadline { at, timer: None });
+        let idle = idle.map(|after| Idle { after, timer: None, came: true });
+        let relayed = Relayed { body, lease: Some(lease), _active: active, permit, progress, deadline, idle };
         let mut body = Self { content: Content::Relayed(Box::new(relayed)), record: Some(record) };
         if body.is_end_stream() {
             body.finish();
@@ -164,7 +211,7 @@ impl ResponseBody {
         if let Content::Relayed(relayed) = &mut self.content {
             relayed.permit = None;
             if let Some(lease) = relayed.lease.take()
-                && relayed.request_ended.get()
+                && relayed.progress.as_ref().is_none_or(|progress| progress.ended.get())
             {
                 lease.done();
             }
@@ -198,16 +245,14 @@ impl Body for ResponseBody {
             Content::Relayed(relayed) => match Pin::new(&mut relayed.body).poll_frame(cx) {
                 Poll::Ready(frame) => {
                     if let Some(idle) = &mut relayed.idle {
-                        idle.timer.as_mut().reset(tokio::time::Instant::now() + idle.after);
+                        idle.came = true;
                     }
                     frame
                 }
                 Poll::Pending => {
-                    let late = |timer: &mut Pin<Box<Sleep>>| timer.as_mut().poll(cx).is_ready();
-                    let mut late = late;
-                    let error = if relayed.deadline.as_mut().is_some_and(&mut late) {
+                    let error = if relayed.deadline.as_mut().is_some_and(|deadline| deadline.has_passed(cx)) {
                         ProxyError::Timeout
-                    } else if relayed.idle.as_mut().is_some_and(|idle| late(&mut idle.timer)) {
+                    } else if relayed.idle.as_mut().is_some_and(|idle| idle.has_passed(cx)) {
                         ProxyError::IdleTimeout
                     } else {
                         return Poll::Pending;

@@ -92,10 +92,8 @@ pub async fn exchange(connection: Rc<Connection>, request: Request<Incoming>) ->
 }
 
 fn put_server(headers: &mut http::HeaderMap, chain: &HttpChain) {
-    if let Ok(name) = HeaderValue::from_str(&chain.server_name)
-        && !name.is_empty()
-    {
-        headers.insert(SERVER, name);
+    if let Some(name) = &chain.server_name {
+        headers.insert(SERVER, name.clone());
     }
 }
 

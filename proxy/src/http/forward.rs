@@ -1,6 +1,6 @@
 //! Attempts: endpoint, connection, timeout, retry.
 
-use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,11 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
-use super::body::{RequestBody, ResponseBody, Source, Streamed};
+use super::body::{Progress, RequestBody, ResponseBody, Source, Streamed};
 use super::exchange::{Asked, fallback_host, protocol};
 use super::head;
 use super::headers::{self, Facts};
+use super::kept::Headers;
 use super::mirror::{self, Copied};
 use super::record::Record;
 use super::replay::{self, Replay};
@@ -99,16 +100,21 @@ struct Attempts<'a> {
     worker: &'a Rc<Worker>,
     connection: &'a Rc<Connection>,
     state: &'a Rc<ClusterState>,
-    head: Head,
+    method: Method,
+    path: PathAndQuery,
+    authority: HeaderValue,
+    headers: Headers,
     bodies: Bodies,
     version: Version,
     upgrade: bool,
     hash: Option<u64>,
     policy: Option<Arc<RetryPolicy>>,
     tell_number: bool,
-    avoid: Vec<std::net::SocketAddr>,
+    /// The endpoint of the last attempt.
+    last: Option<SocketAddr>,
+    /// Those of earlier ones.
+    avoid: Vec<SocketAddr>,
     deadline: Option<Instant>,
-    request_ended: Rc<Cell<bool>>,
 }
 
 /// Forwards a request as its route says.
@@ -139,7 +145,7 @@ pub async fn forward(
     if let Some(log) = &mut record.log {
         log.entry.cluster = Some(member.name.clone());
     }
-    let limit = state.config().breakers.max_requests;
+    let limit = state.config().settings.breakers.max_requests;
     let Some(permit) = state.common.breakers.requests.take(limit) else {
         state.cells.rq_overflow.add(1);
         let error = ProxyError::Overflow { cluster: member.name.to_string(), limit: "http2MaxRequests" };
@@ -151,26 +157,30 @@ pub async fn forward(
     let hash = head::hash(rule, &asked);
     let version = asked.parts.version;
     let head = head::make(connection, &mut asked, routed, rule, member, wants_upgrade);
-    let request_ended = Rc::new(Cell::new(body.is_end_stream()));
-    let bodies =
-        match bodies(worker, rule, policy.is_some(), body, &record, &request_ended, &head, version, deadline).await {
-            Ok(bodies) => bodies,
-            Err(error) => return reply::failure(&error, record),
-        };
+    let progress = (!body.is_end_stream()).then(Rc::<Progress>::default);
+    record.body.clone_from(&progress);
+    let bodies = match bodies(worker, rule, policy.is_some(), body, progress.as_ref(), &head, version, deadline).await {
+        Ok(bodies) => bodies,
+        Err(error) => return reply::failure(&error, record),
+    };
+    let Head { method, path, authority, headers } = head;
     let mut attempts = Attempts {
         worker,
         connection,
         state: &state,
-        head,
+        method,
+        path,
+        authority,
+        headers: Headers::Whole(headers),
         bodies,
         version,
         upgrade: wants_upgrade,
         hash,
         policy,
         tell_number: routed.host.include_attempt_count,
+        last: None,
         avoid: Vec::new(),
         deadline,
-        request_ended,
     };
     let outcome = match attempts.run(&mut record).await {
         // What comes next is no HTTP, and the client did not ask for anything else.
@@ -187,9 +197,8 @@ pub async fn forward(
         }
         Ok(answered) => {
             let finishing = Finishing { connection, chain, asked: &asked, routed, member };
-            let request_ended = attempts.request_ended.clone();
             let idle = rule.idle_timeout.or(chain.stream_idle_timeout).filter(|idle| !idle.is_zero());
-            finishing.respond(answered, record, Held { permit, request_ended, deadline, idle, client_upgrade })
+            finishing.respond(answered, record, Held { permit, progress, deadline, idle, client_upgrade })
         }
     }
 }
@@ -201,13 +210,11 @@ async fn bodies(
     rule: &Forward,
     retries: bool,
     body: Incoming,
-    record: &Record,
-    ended: &Rc<Cell<bool>>,
+    progress: Option<&Rc<Progress>>,
     head: &Head,
     version: Version,
     deadline: Option<Instant>,
 ) -> Result<Bodies, ProxyError> {
-    let received = record.received.clone();
     if !rule.mirrors.is_empty() {
         let small = body.size_hint().upper().is_some_and(|size| size <= replay::LIMIT as u64);
         if small {
@@ -217,8 +224,10 @@ async fn bodies(
                 None => reading.await,
             };
             let whole = read.map_err(|_| ProxyError::ClientGone)?.to_bytes();
-            ended.set(true);
-            received.set(whole.len() as u64);
+            if let Some(progress) = progress {
+                progress.ended.set(true);
+                progress.received.set(whole.len() as u64);
+            }
             let copied = Copied {
                 method: head.method.clone(),
                 path: head.path.clone(),
@@ -232,12 +241,10 @@ async fn bodies(
         }
         tracing::debug!("a request with a large or endless body is not mirrored");
     }
-    Ok(if body.is_end_stream() {
-        Bodies::Empty
-    } else if retries {
-        Bodies::Kept(Replay::new(body, received, ended.clone()))
-    } else {
-        Bodies::Once(Some(Streamed::new(body, received, ended.clone())))
+    Ok(match progress {
+        None => Bodies::Empty,
+        Some(progress) if retries => Bodies::Kept(Replay::new(body, progress.clone())),
+        Some(progress) => Bodies::Once(Some(Streamed::new(body, progress.clone()))),
     })
 }
 
@@ -275,6 +282,7 @@ impl Attempts<'_> {
                 return outcome;
             };
             _retrying = Some(permit);
+            self.avoid.extend(self.last.take());
             drop(outcome);
             tried += 1;
             self.state.cells.rq_retry.add(1);
@@ -290,18 +298,12 @@ impl Attempts<'_> {
     }
 
     fn retry_permit(&self) -> Option<Permit> {
-        let breakers = self.state.config().breakers;
+        let breakers = self.state.config().settings.breakers;
         let limit = match breakers.retry_budget {
             None => breakers.max_retries,
             Some(budget) => {
-                #[expect(
-                    clippy::cast_precision_loss,
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "a share of a count"
-                )]
-                let share = (self.state.cells.rq_active.get() as f64 * budget.percent / 100.0) as u32;
-                share.max(budget.min_concurrency)
+                let share = self.state.cells.rq_active.get().saturating_mul(budget.thousandths.into()) / 100_000;
+                u32::try_from(share).unwrap_or(u32::MAX).max(budget.min_concurrency)
             }
         };
         self.state.common.breakers.retries.take(limit)
@@ -329,7 +331,7 @@ impl Attempts<'_> {
             policy.filter(|policy| policy.avoid_previous_hosts).map_or(0, |policy| policy.host_selection_attempts);
         let original = Some(self.connection.client.destination).filter(|_| self.connection.client.redirected);
         let picked = self.state.pick(self.worker.random(), self.hash, &self.avoid, again, original)?;
-        self.avoid.push(picked.host.address);
+        self.last = Some(picked.host.address);
         let active = Active::new(&picked.host);
         if record.reporter == Reporter::Source {
             record.destination = destination(self.worker, self.state, &picked);
@@ -338,8 +340,8 @@ impl Attempts<'_> {
             log.entry.upstream_remote = Some(picked.host.address);
         }
         let _counted = RequestCount::new(self.state);
-        let kind = inside(self.state.config().http, self.version, self.upgrade);
-        let authority = self.head.authority.clone();
+        let kind = inside(self.state.config().settings.http, self.version, self.upgrade);
+        let authority = self.authority.clone();
         let host = authority.to_str().ok();
         let mut request: Option<Request<RequestBody>> = None;
         for _ in 0..STALE {
@@ -377,11 +379,10 @@ impl Attempts<'_> {
 
     fn request(&mut self, picked: &Picked, tried: u32) -> Request<RequestBody> {
         let mut request = Request::new(self.bodies.next());
-        *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = Uri::from(self.head.path.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(self.path.clone());
         let more = self.policy.as_ref().is_some_and(|policy| tried < policy.attempts);
-        let headers = if more { self.head.headers.clone() } else { std::mem::take(&mut self.head.headers) };
-        *request.headers_mut() = headers;
+        *request.headers_mut() = self.headers.next(more);
         let headers = request.headers_mut();
         if self.tell_number {
             headers.insert(ATTEMPT_COUNT, HeaderValue::from(tried + 1));
@@ -513,7 +514,7 @@ fn broken(error: &hyper::Error, picked: &Picked) -> ProxyError {
 /// What an answer's body holds until it ends.
 struct Held {
     permit: Permit,
-    request_ended: Rc<Cell<bool>>,
+    progress: Option<Rc<Progress>>,
     deadline: Option<Instant>,
     idle: Option<Duration>,
     client_upgrade: Option<OnUpgrade>,
@@ -544,7 +545,7 @@ impl Finishing<'_> {
             parts.headers.remove(CONTENT_LENGTH);
         }
         let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        parts.headers.insert(SERVICE_TIME, HeaderValue::from(took));
+        parts.headers.insert(SERVICE_TIME, headers::number(took));
         self.change_headers(&mut parts.headers, status, &picked, &record);
         if let Some(log) = &mut record.log {
             log.entry.response = log.lines.response(&parts.headers);
@@ -554,9 +555,8 @@ impl Finishing<'_> {
             upgrade::start(self.connection.clone(), client, server, active, record);
             ResponseBody::own(bytes::Bytes::new(), None)
         } else {
-            let deadline = held.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-            let Held { permit, request_ended, idle, .. } = held;
-            let source = Source { lease, active, permit: Some(permit), request_ended, deadline, idle };
+            let Held { permit, progress, deadline, idle, .. } = held;
+            let source = Source { lease, active, permit: Some(permit), progress, deadline, idle };
             ResponseBody::relayed(body, source, record)
         };
         Response::from_parts(parts, body)
@@ -594,7 +594,7 @@ impl Finishing<'_> {
         };
         let of_table = table.as_ref().map(|table| &table.response_headers);
         let own = [&member.response_headers, &routed.route.response_headers, &routed.host.response_headers];
-        for ops in own.into_iter().chain(of_table).filter(|ops| !ops.is_empty()) {
+        for ops in own.into_iter().chain(of_table) {
             headers::apply(ops, headers, &|piece, own| facts.piece(piece, own));
         }
     }

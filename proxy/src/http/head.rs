@@ -4,7 +4,7 @@ use std::hash::Hasher;
 use std::time::Duration;
 
 use engine::decide::rewrite;
-use engine::ir::header::{HeaderOps, HeaderTemplate};
+use engine::ir::header::{HeaderAdd, HeaderOps, HeaderTemplate};
 use engine::ir::route::{Forward, HashSource, HostRewrite, WeightedCluster};
 use engine::snapshot::Routed;
 use http::header::{COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
@@ -41,9 +41,7 @@ pub(super) fn make(
     let mut authority = asked.target.authority.clone();
     let request_ops = [&member.request_headers, &routed.route.request_headers, &routed.host.request_headers];
     for ops in request_ops.into_iter().chain(table.as_ref().map(|table| &table.request_headers)) {
-        if ops.is_empty() {
-            continue;
-        }
+        let Some(changes) = ops.changes() else { continue };
         let facts = Facts {
             downstream_remote: Some(connection.client.peer),
             downstream_local: Some(connection.client.destination),
@@ -53,7 +51,7 @@ pub(super) fn make(
             ..Facts::default()
         };
         headers::apply(ops, &mut headers, &|piece, own| facts.piece(piece, own));
-        if let Some(template) = &ops.authority
+        if let Some(template) = &changes.authority
             && let Some(new) = headers::value(template, &headers, &|piece, own| facts.piece(piece, own))
         {
             authority = new;
@@ -90,7 +88,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 fn has_pieces(ops: &HeaderOps) -> bool {
-    ops.add.iter().any(|add| matches!(add.value, HeaderTemplate::Pieces(_)))
+    let pieces = |add: &HeaderAdd| matches!(add.value, HeaderTemplate::Pieces(_));
+    ops.changes().is_some_and(|changes| changes.add.iter().any(pieces))
 }
 
 struct NewPath {
@@ -113,9 +112,9 @@ fn new_path(asked: &Asked, routed: &Routed, rule: &Forward) -> NewPath {
 
 fn new_host(rule: &Forward, member: &WeightedCluster, headers: &HeaderMap) -> Option<HeaderValue> {
     if let Some(host) = &member.host_rewrite {
-        return Some(host.clone());
+        return Some(HeaderValue::clone(host));
     }
-    match rule.host_rewrite.as_ref()? {
+    match rule.host_rewrite.as_deref()? {
         HostRewrite::Literal(host) => Some(host.clone()),
         HostRewrite::Header(name) => headers.get(name).cloned(),
         // Known only with the endpoint; those of the mesh have no host names.

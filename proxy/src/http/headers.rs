@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use engine::ir::header::{AddMode, HeaderOps, HeaderPiece, HeaderTemplate};
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 
@@ -34,10 +35,11 @@ pub struct Facts<'a> {
 
 /// Applies changes, removals first. The new authority, if there is one, is the caller's to set.
 pub fn apply(ops: &HeaderOps, headers: &mut HeaderMap, facts: &dyn Fn(&HeaderPiece, &HeaderMap) -> Option<String>) {
-    for name in &ops.remove {
+    let Some(changes) = ops.changes() else { return };
+    for name in &changes.remove {
         headers.remove(name);
     }
-    for add in &ops.add {
+    for add in &changes.add {
         let Some(value) = value(&add.value, headers, facts) else { continue };
         if value.is_empty() && !add.keep_empty {
             continue;
@@ -102,6 +104,29 @@ impl Facts<'_> {
     }
 }
 
+/// The numbers below 100, each in two digits.
+static DIGITS: [u8; 200] = {
+    let mut digits = [b'0'; 200];
+    let mut number = 0u8;
+    while number < 100 {
+        digits[2 * number as usize] = b'0' + number / 10;
+        digits[2 * number as usize + 1] = b'0' + number % 10;
+        number += 1;
+    }
+    digits
+};
+
+/// A number as a header's value. Small ones, which the times of most requests are, need no memory.
+pub fn number(value: u64) -> HeaderValue {
+    let digits = match usize::try_from(value) {
+        Ok(value @ 0..10) => DIGITS.get(2 * value + 1..2 * value + 2),
+        Ok(value @ 10..100) => DIGITS.get(2 * value..2 * value + 2),
+        _ => None,
+    };
+    let small = digits.and_then(|digits| HeaderValue::from_maybe_shared(Bytes::from_static(digits)).ok());
+    small.unwrap_or_else(|| HeaderValue::from(value))
+}
+
 /// Takes away what `Connection` names, and leaves of it only that an upgrade is asked for. This comes before we add headers of our own: a
 /// client that names `x-forwarded-client-cert` there would otherwise have us take away what we say of it.
 pub fn strip_named(headers: &mut HeaderMap) {
@@ -149,16 +174,23 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: bool) {
 
 #[cfg(test)]
 mod tests {
-    use engine::ir::header::{AddMode, HeaderAdd, HeaderOps, HeaderPiece, HeaderTemplate};
+    use engine::ir::header::{AddMode, HeaderAdd, HeaderChanges, HeaderOps, HeaderPiece, HeaderTemplate};
     use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{Facts, apply, strip_hop_by_hop};
+    use super::{Facts, apply, number, strip_hop_by_hop};
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         pairs
             .iter()
             .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap()))
             .collect()
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for value in (0..=1000).chain([u64::MAX]) {
+            assert_eq!(number(value), value.to_string());
+        }
     }
 
     #[test]
@@ -187,7 +219,7 @@ mod tests {
             mode,
             keep_empty: false,
         };
-        let ops = HeaderOps {
+        let ops = HeaderChanges {
             remove: [HeaderName::from_static("gone")].into(),
             add: [
                 add("a", "2", AddMode::Append),
@@ -207,6 +239,7 @@ mod tests {
             .into(),
             authority: None,
         };
+        let ops = HeaderOps::from(ops);
         let mut some = headers(&[("gone", "1"), ("a", "1"), ("b", "1"), ("c", "1")]);
         let facts = Facts::default();
         apply(&ops, &mut some, &|piece, own| facts.piece(piece, own));

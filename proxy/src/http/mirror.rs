@@ -53,7 +53,7 @@ pub fn send(worker: &Rc<Worker>, mirrors: &[Mirror], copied: &Copied, timeout: O
 async fn one(worker: &Rc<Worker>, mirror: &Mirror, copied: Copied) -> Result<(), ProxyError> {
     let missing = || ProxyError::NoCluster(mirror.cluster.to_string());
     let state = worker.clusters.get(&mirror.cluster).ok_or_else(missing)?;
-    let limit = state.config().breakers.max_requests;
+    let limit = state.config().settings.breakers.max_requests;
     let overflow = || ProxyError::Overflow { cluster: mirror.cluster.to_string(), limit: "http2MaxRequests" };
     let _permit = state.common.breakers.requests.take(limit).ok_or_else(overflow)?;
     let mut authority = copied.authority.clone();
@@ -64,7 +64,7 @@ async fn one(worker: &Rc<Worker>, mirror: &Mirror, copied: Copied) -> Result<(),
     let host = authority.to_str().ok().map(str::to_owned);
     let picked = state.pick(worker.random(), None, &[], 0, None)?;
     let _active = Active::new(&picked.host);
-    let kind = inside(state.config().http, copied.version, false);
+    let kind = inside(state.config().settings.http, copied.version, false);
     let mut lease = acquire(worker, &state, &picked, kind, host.as_deref()).await?;
     let mut request = Request::new(RequestBody::Whole(copied.body));
     *request.method_mut() = copied.method;

@@ -10,7 +10,7 @@
 //! * [`forward`]: attempts: endpoint, connection, timeout, retry
 //! * [`head`]: what goes to an endpoint: path, host, headers
 //! * [`headers`]: changes that rules make, and headers that end at each hop
-//! * [`body`], [`replay`]: bodies, counted and kept for another attempt
+//! * [`body`], [`replay`], [`kept`]: bodies, counted; bodies and headers, kept for another attempt
 //! * [`mirror`], [`upgrade`]: copies; what stops being HTTP
 //! * [`reply`]: answers of our own
 //! * [`record`]: what metrics and logs learn of it
@@ -23,6 +23,7 @@ pub mod forwarded;
 pub mod head;
 pub mod headers;
 pub mod intake;
+pub mod kept;
 pub mod local;
 pub mod mirror;
 pub mod record;

@@ -1,6 +1,6 @@
 //! What metrics and logs learn of one request. It is told when the record is dropped at the latest, so no request is forgotten.
 
-use std::cell::Cell;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use super::body::Progress;
 use crate::error::{Answer, Flag, Flags};
 use crate::telemetry::access_log::{Entry, Lines};
 use crate::telemetry::istio::{Key, Number, Reporter, RequestProtocol, Security};
@@ -48,9 +49,9 @@ pub struct Record {
     /// Response flags.
     pub flags: Flags,
     /// `%RESPONSE_CODE_DETAILS%`.
-    pub details: Box<str>,
-    /// Body bytes that came from the client.
-    pub received: Rc<Cell<u64>>,
+    pub details: Cow<'static, str>,
+    /// The request's body, if it has one.
+    pub body: Option<Rc<Progress>>,
     /// Body bytes that went to the client.
     pub sent: u64,
     /// What only logs ask for; `None` where there is no log.
@@ -88,8 +89,8 @@ impl Record {
             code: 0,
             grpc: None,
             flags: Flags::default(),
-            details: Box::default(),
-            received: Rc::default(),
+            details: Cow::default(),
+            body: None,
             sent: 0,
             log: None,
             completed: false,
@@ -102,7 +103,7 @@ impl Record {
         if let Some(flag) = answer.flag {
             self.flags.set(flag);
         }
-        self.details = answer.details.as_str().into();
+        self.details = answer.details.clone().into();
         if let Some(log) = &mut self.log {
             log.entry.transport_failure.clone_from(&answer.transport_failure);
         }
@@ -130,6 +131,11 @@ impl Record {
             // A number that gRPC does not have means "unknown" (2), and must not make a series of its own.
             self.grpc = number.map(|number| if number <= HIGHEST_GRPC_STATUS { number } else { 2 });
         }
+    }
+
+    /// Body bytes that came from the client.
+    fn received(&self) -> u64 {
+        self.body.as_ref().map_or(0, |progress| progress.received.get())
     }
 
     /// The response has been sent to its end, or failed on the way.
@@ -163,7 +169,7 @@ impl Record {
             series.duration.observe(duration.as_secs_f64() * 1000.0);
             #[expect(clippy::cast_precision_loss, reason = "buckets are coarse")]
             {
-                series.request_bytes.observe(self.received.get() as f64);
+                series.request_bytes.observe(self.received() as f64);
                 series.response_bytes.observe(self.sent as f64);
             }
         }
@@ -173,7 +179,7 @@ impl Record {
             entry.code = self.code;
             entry.flags = self.flags;
             entry.details = std::mem::take(&mut self.details);
-            entry.received = self.received.get();
+            entry.received = self.received();
             entry.sent = self.sent;
             entry.duration = duration;
             lines.write(&entry, &self.worker.logs);

@@ -3,7 +3,7 @@
 //! Chunks are kept as they pass, up to a limit. As long as the limit is not passed, another attempt can begin at the start; it reads
 //! what was kept, then goes on with the client's body.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -12,6 +12,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use super::body::Progress;
 
 /// The most body bytes kept for another attempt, as Envoy's `per_request_buffer_limit_bytes` does in Istio's sidecars by default.
 pub const LIMIT: usize = 64 * 1024;
@@ -22,10 +24,7 @@ pub struct Replay {
     state: RefCell<State>,
     /// How many bytes the whole body has, if that is known beforehand.
     length: Option<u64>,
-    /// Bytes that came from the client.
-    pub received: Rc<Cell<u64>>,
-    /// Whether the client's body has been read to its end.
-    pub ended: Rc<Cell<bool>>,
+    progress: Rc<Progress>,
 }
 
 #[derive(Debug)]
@@ -57,10 +56,10 @@ pub struct GivenUp;
 
 impl Replay {
     /// Keeps what passes of `body`.
-    pub fn new(body: Incoming, received: Rc<Cell<u64>>, ended: Rc<Cell<bool>>) -> Rc<Self> {
+    pub fn new(body: Incoming, progress: Rc<Progress>) -> Rc<Self> {
         let length = body.size_hint().exact();
         let state = State { body, kept: Vec::new(), size: 0, trailers: None, overflowed: false, attempt: 0 };
-        Rc::new(Self { state: RefCell::new(state), length, received, ended })
+        Rc::new(Self { state: RefCell::new(state), length, progress })
     }
 
     /// Whether another attempt can begin at the start.
@@ -94,25 +93,24 @@ impl Body for Attempt {
             attempt.given += chunk.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
         }
-        if attempt.replay.ended.get() {
+        if attempt.replay.progress.ended.get() {
             attempt.finished = true;
             return Poll::Ready(state.trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))));
         }
         let frame = match ready!(Pin::new(&mut state.body).poll_frame(cx)) {
             None => {
-                attempt.replay.ended.set(true);
+                attempt.replay.progress.ended.set(true);
                 attempt.finished = true;
                 return Poll::Ready(None);
             }
             Some(frame) => frame?,
         };
         if state.body.is_end_stream() {
-            attempt.replay.ended.set(true);
+            attempt.replay.progress.ended.set(true);
         }
         match frame.into_data() {
             Ok(chunk) => {
-                let received = &attempt.replay.received;
-                received.set(received.get().wrapping_add(chunk.len() as u64));
+                attempt.replay.progress.add(chunk.len());
                 attempt.given += chunk.len() as u64;
                 if !state.overflowed {
                     if state.size + chunk.len() > LIMIT {
@@ -129,7 +127,7 @@ impl Body for Attempt {
             }
             Err(frame) => {
                 attempt.finished = true;
-                attempt.replay.ended.set(true);
+                attempt.replay.progress.ended.set(true);
                 state.trailers = frame.trailers_ref().cloned();
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -141,7 +139,7 @@ impl Body for Attempt {
             return true;
         }
         let state = self.replay.state.borrow();
-        self.replay.ended.get() && self.position >= state.kept.len() && state.trailers.is_none()
+        self.replay.progress.ended.get() && self.position >= state.kept.len() && state.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -10,6 +10,7 @@ use http::{Method, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::body::Progress;
 use super::record::Record;
 use super::serve::Connection;
 use crate::error::ProxyError;
@@ -60,7 +61,7 @@ pub fn start(
             _ = connection.entered.open.ends(Ending::Gracefully) => {}
             _ = relay(&mut client, &mut server, idle, &moved) => {}
         }
-        record.received.set(moved.forth.get());
+        record.body = Some(Rc::new(Progress { received: moved.forth, ended: true.into() }));
         record.sent = moved.back.get();
         record.complete();
     });

@@ -48,7 +48,7 @@ pub struct Entry {
     /// Response flags.
     pub flags: Flags,
     /// Why this status.
-    pub details: Box<str>,
+    pub details: std::borrow::Cow<'static, str>,
     /// Why the connection ended.
     pub termination: Option<Box<str>>,
     /// Why the connection to the endpoint failed.

@@ -6,14 +6,13 @@ use std::time::SystemTime;
 use engine::ir::tls::UpstreamTls;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::client::danger::ServerCertVerifier;
 use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::alpn;
 use super::identity::{Identity, provider};
 use super::server::{certified_key, is_mesh, roots, versions};
-use super::verify::{AnyChain, ChainVerifier, Expected, Leaf, check_peer};
+use super::verify::{ChainVerifier, Expected, Leaf, check_peer};
 use crate::net::Io;
 
 /// A server after its handshake.
@@ -50,9 +49,9 @@ pub fn config(
     alpn_override: bool,
     identity: Option<&Identity>,
 ) -> Result<Arc<ClientConfig>, String> {
-    let verifier: Arc<dyn ServerCertVerifier> = match &tls.validation {
-        None => Arc::new(AnyChain),
-        Some(validation) => ChainVerifier::new(roots(&validation.roots, identity)?)?,
+    let verifier = match &tls.validation {
+        None => ChainVerifier::any(),
+        Some(validation) => ChainVerifier::trusting(roots(&validation.roots, identity)?),
     };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&versions(tls.min_version, tls.max_version))

@@ -11,7 +11,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use super::client::{self, Inside};
 use super::identity::Identity;
 use super::server::{self, ServerConfigs};
-use super::verify::{AnyChain, Expected, check_peer};
+use super::verify::{ChainVerifier, Expected, check_peer};
 use crate::net::{Io, Stream};
 
 /// A client without a certificate that trusts anyone.
@@ -20,7 +20,7 @@ pub(crate) fn anonymous_client() -> ClientConfig {
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyChain))
+        .with_custom_certificate_verifier(ChainVerifier::any())
         .with_no_client_auth()
 }
 
@@ -127,7 +127,7 @@ async fn a_server_outside_is_the_one_of_the_name_that_is_sent() {
         auto_san_validation,
         certificate: None,
         validation: Some(validation.clone()),
-        alpn: Box::default(),
+        alpn: Arc::default(),
         ..mesh_client(SERVER)
     };
     let by_host = UpstreamTls { sni: None, auto_sni: true, ..fixed("", true) };

@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::ir::tls::NameMatch;
 use names::identity::SpiffeId;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::ParsedCertificate;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -149,19 +149,28 @@ fn name(leaf: &Leaf) -> &str {
     leaf.uris.first().or_else(|| leaf.dns.first()).map_or(leaf.subject.as_str(), String::as_str)
 }
 
-/// Verifies only that a server's chain ends at a trusted root; its names are [`check_peer`]'s business.
+/// Verifies that a server's chain ends at a trusted root, unless a rule says that any chain will do; its names are
+/// [`check_peer`]'s business. Signatures are verified in any case.
 #[derive(Debug)]
 pub(crate) struct ChainVerifier {
-    roots: Arc<RootCertStore>,
-    inner: Arc<WebPkiServerVerifier>,
+    /// `None` trusts any chain.
+    roots: Option<Arc<RootCertStore>>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ChainVerifier {
-    pub(crate) fn new(roots: Arc<RootCertStore>) -> Result<Arc<Self>, String> {
-        let inner = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider())
-            .build()
-            .map_err(|error| format!("trusted roots: {error}"))?;
-        Ok(Arc::new(Self { roots, inner }))
+    /// Accepts chains that end at one of these.
+    pub(crate) fn trusting(roots: Arc<RootCertStore>) -> Arc<Self> {
+        Self::new(Some(roots))
+    }
+
+    /// Accepts any chain, where a rule says that the server is not verified.
+    pub(crate) fn any() -> Arc<Self> {
+        Self::new(None)
+    }
+
+    fn new(roots: Option<Arc<RootCertStore>>) -> Arc<Self> {
+        Arc::new(Self { roots, algorithms: provider().signature_verification_algorithms })
     }
 }
 
@@ -174,14 +183,16 @@ impl ServerCertVerifier for ChainVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        rustls::client::verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &self.roots,
-            intermediates,
-            now,
-            provider().signature_verification_algorithms.all,
-        )?;
+        if let Some(roots) = &self.roots {
+            let certificate = ParsedCertificate::try_from(end_entity)?;
+            rustls::client::verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                roots,
+                intermediates,
+                now,
+                self.algorithms.all,
+            )?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -191,7 +202,7 @@ impl ServerCertVerifier for ChainVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -200,51 +211,10 @@ impl ServerCertVerifier for ChainVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
-/// Accepts any chain, where a rule says that the server is not verified; signatures are verified all the same.
-#[derive(Debug)]
-pub(crate) struct AnyChain;
-
-impl ServerCertVerifier for AnyChain {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

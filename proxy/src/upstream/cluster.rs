@@ -1,4 +1,5 @@
-//! A worker's clusters.
+//! A worker's clusters. What a worker keeps of one (endpoints' connections, counts, breakers) is made when traffic first comes to it: of the
+//! thousand that a sidecar is told of it uses a few.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use super::host::Host;
 use super::outlier::{Ejections, Seen};
 use crate::error::ProxyError;
 use crate::telemetry::envoy::ClusterCells;
-use crate::telemetry::istio::Recorder;
+use crate::telemetry::istio::WorkerSeries;
 
 /// Idle connections are closed after this unless the cluster says less: servers commonly close theirs after 60 s or more, and a
 /// request that meets a closing connection fails.
@@ -155,7 +156,7 @@ impl ClusterState {
     /// Counts how a request or a connection went, where the cluster ejects.
     pub fn saw(&self, host: &Host, seen: Seen) {
         let config = self.config.borrow();
-        if let (Some(rules), Some(record)) = (&config.outlier, &host.outlier) {
+        if let (Some(rules), Some(record)) = (&config.settings.outlier, &host.outlier) {
             let total = self.endpoints.borrow().hosts.len();
             if self.common.ejections.count(rules, record, seen, total) {
                 tracing::info!(cluster = %config.name, endpoint = %host.address, "ejected: too many failures in a row");
@@ -165,11 +166,11 @@ impl ClusterState {
 
     /// How long an idle connection is kept.
     pub fn idle(&self) -> Duration {
-        self.config.borrow().idle_timeout.map_or(IDLE, |configured| configured.min(IDLE))
+        self.config.borrow().settings.idle_timeout.map_or(IDLE, |configured| configured.min(IDLE))
     }
 
     fn replace(&self, set: Arc<EndpointSet>) {
-        let ejects = self.config.borrow().outlier.is_some();
+        let ejects = self.config.borrow().settings.outlier.is_some();
         let old = self.endpoints.borrow().clone();
         let mut known: HashMap<SocketAddr, Rc<Host>> =
             old.hosts.iter().map(|host| (host.address, host.clone())).collect();
@@ -209,21 +210,60 @@ impl ClusterState {
 }
 
 /// All clusters of a worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clusters {
+    snapshot: RefCell<Arc<Snapshot>>,
+    /// Clusters that are used.
     states: RefCell<HashMap<Arc<str>, Rc<ClusterState>>>,
-    /// Endpoints that came before their cluster.
-    early: RefCell<HashMap<Arc<str>, Arc<EndpointSet>>>,
+    /// Endpoints of the others.
+    unused: RefCell<HashMap<Arc<str>, Arc<EndpointSet>>>,
+    shared: Arc<SharedClusters>,
+    series: Arc<WorkerSeries>,
 }
 
 impl Clusters {
-    /// A cluster by its name.
+    /// No clusters yet; `series` is where this worker counts.
+    pub fn new(shared: Arc<SharedClusters>, series: Arc<WorkerSeries>) -> Self {
+        let (snapshot, states, unused) = Default::default();
+        Self { snapshot, states, unused, shared, series }
+    }
+
+    /// A cluster by its name. Only the first use of one takes locks.
     pub fn get(&self, name: &str) -> Option<Rc<ClusterState>> {
-        self.states.borrow().get(name).cloned()
+        if let Some(state) = self.states.borrow().get(name) {
+            return Some(state.clone());
+        }
+        let snapshot = self.snapshot.borrow();
+        let config = snapshot.cluster(name)?;
+        let state = self.begin(config);
+        self.states.borrow_mut().insert(config.name.clone(), state.clone());
+        Some(state)
+    }
+
+    fn begin(&self, config: &Arc<Cluster>) -> Rc<ClusterState> {
+        let state = Rc::new(ClusterState {
+            config: RefCell::new(config.clone()),
+            endpoints: RefCell::default(),
+            dynamic: RefCell::default(),
+            turn: Cell::new(fastrand::u64(..)), // workers do not start at the same endpoint
+            freed: Notify::new(),
+            common: self.shared.get(&config.name),
+            cells: self.series.envoy.cluster(&config.name),
+            service: Cell::new(None),
+        });
+        let set = match &config.kind {
+            ClusterKind::Static(set) => Some(set.clone()),
+            _ => self.unused.borrow_mut().remove(&config.name),
+        };
+        if let Some(set) = set {
+            state.replace(set);
+        }
+        state
     }
 
     /// Goes over to the clusters of a new snapshot; those that stay keep what they have.
-    pub fn update(&self, snapshot: &Snapshot, shared: &SharedClusters, recorder: &Recorder) {
+    pub fn update(&self, snapshot: &Arc<Snapshot>) {
+        *self.snapshot.borrow_mut() = snapshot.clone();
         let mut states = self.states.borrow_mut();
         states.retain(|name, state| {
             let stays = snapshot.cluster(name).is_some();
@@ -233,20 +273,9 @@ impl Clusters {
             }
             stays
         });
-        for config in snapshot.clusters() {
-            let state = states.entry(config.name.clone()).or_insert_with(|| {
-                Rc::new(ClusterState {
-                    config: RefCell::new(config.clone()),
-                    endpoints: RefCell::default(),
-                    dynamic: RefCell::default(),
-                    turn: Cell::new(fastrand::u64(..)), // workers do not start at the same endpoint
-                    freed: Notify::new(),
-                    common: shared.get(&config.name),
-                    cells: recorder.envoy().cluster(&config.name),
-                    service: Cell::new(None),
-                })
-            });
-            let changed = !Arc::ptr_eq(&state.config.borrow(), config) && *state.config.borrow() != *config;
+        for state in states.values() {
+            let Some(config) = snapshot.cluster(&state.config.borrow().name).cloned() else { continue };
+            let changed = !Arc::ptr_eq(&state.config.borrow(), &config) && *state.config.borrow() != config;
             if changed {
                 state.service.set(None);
                 *state.config.borrow_mut() = config.clone();
@@ -258,10 +287,7 @@ impl Clusters {
                     }
                 }
                 ClusterKind::Eds { .. } | ClusterKind::StrictDns(_) | ClusterKind::LogicalDns(_) => {
-                    let early = self.early.borrow_mut().remove(&config.name);
-                    if let Some(set) = early {
-                        state.replace(set);
-                    } else if changed {
+                    if changed {
                         let set = state.endpoints.borrow().set.clone();
                         state.replace(set);
                     }
@@ -269,7 +295,7 @@ impl Clusters {
                 ClusterKind::OriginalDst { .. } => {}
             }
         }
-        shared.tidy();
+        self.shared.tidy();
     }
 
     /// New endpoints of a cluster.
@@ -277,14 +303,14 @@ impl Clusters {
         match self.states.borrow().get(name) {
             Some(state) => state.replace(set),
             None => {
-                self.early.borrow_mut().insert(name.clone(), set);
+                self.unused.borrow_mut().insert(name.clone(), set);
             }
         }
     }
 
     /// A cluster's endpoints are gone.
     pub fn removed(&self, name: &str) {
-        self.early.borrow_mut().remove(name);
+        self.unused.borrow_mut().remove(name);
         if let Some(state) = self.states.borrow().get(name) {
             state.replace(Arc::default());
         }

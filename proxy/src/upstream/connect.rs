@@ -54,7 +54,7 @@ impl ClusterState {
     /// A place under the limit of connections; `None` when all are taken. An endpoint without any connection gets one all the same, as
     /// in Envoy: those of other endpoints (or workers) may stay idle for long, and a request to this one would wait for them.
     pub fn place(self: &Rc<Self>, host: &Host) -> Option<Counted> {
-        let limit = self.config().breakers.max_connections;
+        let limit = self.config().settings.breakers.max_connections;
         let permit = self.common.breakers.connections.take(limit);
         if permit.is_none() && host.connections.get() > 0 {
             return None;
@@ -92,14 +92,14 @@ pub async fn connect(
     let connecting = async {
         let (mut io, local) = worker
             .net
-            .connect(address, config.bind_source)
+            .connect(address, config.settings.bind_source)
             .await
             .map_err(|error| ProxyError::Connect { endpoint: address.to_string(), reason: plain(&error) })?;
         let (mut peer, mut alpn) = (None, None);
         if let UpstreamTransport::Tls(tls) = &kind.transport {
             let failed = |reason: String| ProxyError::UpstreamTls { endpoint: address.to_string(), reason };
             let identity = worker.identity();
-            let make = || client::config(tls, inside, config.alpn_override, identity.as_deref());
+            let make = || client::config(tls, inside, config.settings.alpn_override, identity.as_deref());
             let made = picked.host.tls_config(kind, inside, make).map_err(failed)?;
             let connected = client::connect(io, tls, made, kind.name.as_deref(), address).await.map_err(failed)?;
             io = connected.io;
@@ -108,7 +108,7 @@ pub async fn connect(
         }
         Ok((io, local, peer, alpn))
     };
-    let outcome = match tokio::time::timeout(config.connect_timeout, connecting).await {
+    let outcome = match tokio::time::timeout(config.settings.connect_timeout, connecting).await {
         Ok(outcome) => outcome,
         Err(_) => Err(ProxyError::ConnectTimeout(address.to_string())),
     };

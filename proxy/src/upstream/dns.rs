@@ -73,7 +73,9 @@ pub async fn run(publisher: Arc<Publisher>, resolver: Resolver) {
     while let Some(update) = updates.next().await {
         let Update::Snapshot(snapshot) = update else { continue };
         running.retain(|name, (config, task)| {
-            let same = snapshot.cluster(name).is_some_and(|now| now.kind == config.kind && now.lb == config.lb);
+            let same = snapshot
+                .cluster(name)
+                .is_some_and(|now| now.kind == config.kind && now.settings.lb == config.settings.lb);
             if !same {
                 task.abort();
                 if snapshot.cluster(name).is_none() {
@@ -97,7 +99,7 @@ pub async fn run(publisher: Arc<Publisher>, resolver: Resolver) {
     }
 }
 
-async fn keep(publisher: Arc<Publisher>, resolver: Resolver, cluster: Arc<Cluster>, dns: Dns, one: bool) {
+async fn keep(publisher: Arc<Publisher>, resolver: Resolver, cluster: Arc<Cluster>, dns: Box<Dns>, one: bool) {
     let mut last: Option<Vec<SocketAddr>> = None;
     loop {
         let started = Instant::now();
@@ -126,7 +128,7 @@ async fn keep(publisher: Arc<Publisher>, resolver: Resolver, cluster: Arc<Cluste
         // After a failure the last good addresses stay: they may well still work.
         let addresses: Vec<SocketAddr> = endpoints.iter().map(|endpoint| endpoint.address).collect();
         if (complete || last.is_none()) && last.as_ref() != Some(&addresses) {
-            publisher.endpoints(cluster.name.clone(), Arc::new(EndpointSet::new(endpoints, cluster.lb)));
+            publisher.endpoints(cluster.name.clone(), Arc::new(EndpointSet::new(endpoints, cluster.settings.lb)));
             last = Some(addresses);
         }
         tokio::time::sleep_until(started + wait.max(SHORTEST)).await;

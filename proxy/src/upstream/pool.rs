@@ -83,7 +83,7 @@ pub async fn acquire(
             return Ok(idle);
         }
         if pending.is_none() {
-            let limit = cluster.config().breakers.max_pending_requests;
+            let limit = cluster.config().settings.breakers.max_pending_requests;
             pending = Some(
                 cluster
                     .common
@@ -264,7 +264,7 @@ impl Lease {
     /// The response has been read to its end: the connection may serve another request.
     pub fn done(self) {
         let Sender::Http1(sender) = self.sender else { return };
-        let most = self.cluster.config().max_requests_per_connection.unwrap_or(u32::MAX);
+        let most = self.cluster.config().settings.max_requests_per_connection.unwrap_or(u32::MAX);
         let used_up = self.about.requests.get() >= most;
         let mut idle = self.host.idle.borrow_mut();
         if self.host.gone.get() || used_up || sender.is_closed() || idle.len() >= MOST_IDLE {

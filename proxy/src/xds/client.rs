@@ -123,7 +123,7 @@ impl Client {
                 response = responses.message() => match response {
                     Ok(Some(response)) => {
                         *heard = true;
-                        if !self.receive(&response, &requests) {
+                        if !self.receive(response, &requests) {
                             return Ended::Closed;
                         }
                     }
@@ -167,17 +167,14 @@ impl Client {
     /// Takes a response; `false` when it cannot be answered any more.
     fn receive(
         &self,
-        response: &DeltaDiscoveryResponse,
+        response: DeltaDiscoveryResponse,
         requests: &mpsc::UnboundedSender<DeltaDiscoveryRequest>,
     ) -> bool {
+        let type_url = response.type_url.clone();
+        let kind = type_url::short(&type_url);
+        let (resources, removed) = (response.resources.len(), response.removed_resources.len());
+        tracing::debug!(kind, resources, removed, "configuration received");
         let answers = self.lock().receive(response, Instant::now(), SystemTime::now());
-        let kind = type_url::short(&response.type_url);
-        tracing::debug!(
-            kind,
-            resources = response.resources.len(),
-            removed = response.removed_resources.len(),
-            "configuration received"
-        );
         for answer in &answers {
             if let Some(error) = &answer.error_detail {
                 tracing::warn!(kind, "configuration refused: {}", error.message);

@@ -13,3 +13,6 @@ pub mod connect;
 pub mod held;
 pub mod publish;
 pub mod session;
+
+#[cfg(test)]
+mod cost;

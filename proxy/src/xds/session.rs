@@ -9,7 +9,8 @@
 //!   half routes.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -22,7 +23,7 @@ use xds::{
     type_url,
     types::{
         core::Node,
-        discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
+        discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource},
         google::Status,
     },
 };
@@ -43,9 +44,9 @@ struct Kind {
     /// Everything, or what is named.
     wildcard: bool,
     /// The names that the present stream knows of.
-    subscribed: BTreeSet<String>,
-    /// Names that were answered, by a resource or by its absence; on any stream.
-    answered: HashSet<String>,
+    subscribed: BTreeSet<Arc<str>>,
+    /// Names that were answered, by a resource or by its absence, on any stream; counted until the first configuration is whole.
+    answered: HashSet<Arc<str>>,
     /// Whether any response came, on any stream.
     received: bool,
 }
@@ -104,14 +105,14 @@ impl Session {
         let mut requests = Vec::new();
         for kind in &mut self.kinds {
             let wanted =
-                if kind.wildcard { BTreeSet::from([WILDCARD.to_owned()]) } else { wanted(&self.store, kind.type_url) };
+                if kind.wildcard { BTreeSet::from([WILDCARD.into()]) } else { wanted(&self.store, kind.type_url) };
             kind.subscribed.clone_from(&wanted);
             if wanted.is_empty() {
                 continue;
             }
             requests.push(DeltaDiscoveryRequest {
                 type_url: kind.type_url.to_owned(),
-                resource_names_subscribe: wanted.into_iter().collect(),
+                resource_names_subscribe: wanted.iter().map(ToString::to_string).collect(),
                 initial_resource_versions: self.held.versions(kind.type_url),
                 ..DeltaDiscoveryRequest::default()
             });
@@ -125,16 +126,31 @@ impl Session {
     /// Takes a response and gives what is to be sent: its answer, and changed subscriptions.
     pub fn receive(
         &mut self,
-        response: &DeltaDiscoveryResponse,
+        response: DeltaDiscoveryResponse,
         now: Instant,
         wall: SystemTime,
     ) -> Vec<DeltaDiscoveryRequest> {
-        let refusals = self.store.upsert(&response.type_url, &response.resources, now);
-        self.store.remove(&response.type_url, &response.removed_resources);
-        self.note(response, &refusals, wall);
+        let DeltaDiscoveryResponse { type_url, resources, removed_resources, nonce, .. } = response;
+        self.note(&type_url, &resources, &removed_resources);
+        // One after another, each moved or dropped at once: a first response has thousands, and two copies of all would be its peak.
+        let mut refusals = Vec::new();
+        for resource in resources {
+            let name = self.store.name(&resource.name);
+            match self.store.upsert_one(&type_url, &resource, now) {
+                Ok(()) => self.held.accept(&type_url, name, resource, wall),
+                Err(refused) => {
+                    self.held.refuse(&type_url, name, resource.version, refused.to_string(), wall);
+                    refusals.push(refused);
+                }
+            }
+        }
+        self.store.remove(&type_url, &removed_resources);
+        for name in &removed_resources {
+            self.held.remove(&type_url, name);
+        }
         let mut requests = vec![DeltaDiscoveryRequest {
-            type_url: response.type_url.clone(),
-            response_nonce: response.nonce.clone(),
+            type_url: type_url.clone(),
+            response_nonce: nonce,
             error_detail: nack(&refusals),
             ..DeltaDiscoveryRequest::default()
         }];
@@ -143,7 +159,7 @@ impl Session {
         } else {
             self.refused += 1;
         }
-        requests.extend(self.follow(&response.type_url));
+        requests.extend(self.follow(&type_url));
         requests
     }
 
@@ -168,6 +184,9 @@ impl Session {
 
     fn settled(&mut self) {
         self.whole = true;
+        for kind in &mut self.kinds {
+            kind.answered = HashSet::new();
+        }
         // An empty configuration is one too: a gateway without servers is ready.
         self.store.announce();
     }
@@ -208,25 +227,13 @@ impl Session {
         }) && self.store.tables_have_hosts()
     }
 
-    fn note(&mut self, response: &DeltaDiscoveryResponse, refusals: &[Refused], wall: SystemTime) {
-        let reasons: HashMap<&str, String> =
-            refusals.iter().map(|refused| (refused.name.as_str(), refused.to_string())).collect();
-        for resource in &response.resources {
-            let (kind, name, version) = (&response.type_url, &resource.name, &resource.version);
-            match (reasons.get(name.as_str()), &resource.resource) {
-                (Some(reason), _) => self.held.refuse(kind, name, version, reason.clone(), wall),
-                (None, Some(any)) => self.held.accept(kind, name, version, &any.value, wall),
-                (None, None) => {}
-            }
-        }
-        for name in &response.removed_resources {
-            self.held.remove(&response.type_url, name);
-        }
-        let Some(kind) = self.kinds.iter_mut().find(|kind| kind.type_url == response.type_url) else { return };
+    /// Notes what a response answers.
+    fn note(&mut self, type_url: &str, resources: &[Resource], removed: &[String]) {
+        let Some(kind) = self.kinds.iter_mut().find(|kind| kind.type_url == type_url) else { return };
         kind.received = true;
-        if !kind.wildcard {
-            let names = response.resources.iter().map(|resource| &resource.name).chain(&response.removed_resources);
-            kind.answered.extend(names.cloned());
+        if !kind.wildcard && !self.whole {
+            let names = resources.iter().map(|resource| &resource.name).chain(removed);
+            kind.answered.extend(names.map(|name| self.store.name(name)));
         }
     }
 
@@ -241,8 +248,8 @@ impl Session {
         let mut requests = Vec::new();
         for kind in self.kinds.iter_mut().filter(|kind| kind.type_url == named) {
             let wanted = wanted(&self.store, kind.type_url);
-            let subscribe: Vec<String> = wanted.difference(&kind.subscribed).cloned().collect();
-            let unsubscribe: Vec<String> = kind.subscribed.difference(&wanted).cloned().collect();
+            let subscribe: Vec<String> = wanted.difference(&kind.subscribed).map(ToString::to_string).collect();
+            let unsubscribe: Vec<String> = kind.subscribed.difference(&wanted).map(ToString::to_string).collect();
             if subscribe.is_empty() && unsubscribe.is_empty() {
                 continue;
             }
@@ -250,7 +257,7 @@ impl Session {
             self.store.remove(kind.type_url, &unsubscribe);
             for name in &unsubscribe {
                 self.held.remove(kind.type_url, name);
-                kind.answered.remove(name);
+                kind.answered.remove(name.as_str());
             }
             kind.subscribed = wanted;
             requests.push(DeltaDiscoveryRequest {
@@ -264,7 +271,7 @@ impl Session {
     }
 }
 
-fn wanted(store: &Store, type_url: &str) -> BTreeSet<String> {
+fn wanted(store: &Store, type_url: &str) -> BTreeSet<Arc<str>> {
     match type_url {
         type_url::ENDPOINTS => store.wanted_endpoints(),
         type_url::ROUTES => store.wanted_routes(),

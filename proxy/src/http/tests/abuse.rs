@@ -54,7 +54,7 @@ fn a_body_keeps_its_length_whatever_is_claimed_of_it() {
             let mut rule = forward(&[("search", 1)]);
             rule.retry = retries.then(default_retries);
             let mut search = cluster("search", fixed(&[SERVER]));
-            search.http = upstream;
+            settings(&mut search).http = upstream;
             let config = outbound(table("*", vec![route("/", RouteAction::Forward(Box::new(rule)))]), vec![search]);
             let _proxy = Proxy::start(&net, "shop", None, config);
             for (method, framing, body, length) in [

@@ -256,7 +256,7 @@ fn a_server_that_goes_away_costs_no_request() {
         leaving_server(&net, DEAD);
         let log = serve(&net, ALIVE, true, async |_: &Seen| ok("x"));
         let mut reviews = cluster("reviews", fixed(&[DEAD, ALIVE]));
-        reviews.http = engine::ir::cluster::UpstreamHttp::Http2;
+        settings(&mut reviews).http = engine::ir::cluster::UpstreamHttp::Http2;
         let config = outbound(table("*", vec![route("/", retrying(default_retries()))]), vec![reviews]);
         let _proxy = Proxy::start(&net, "productpage", None, config);
         let mut client = Client::http1(&net, OUTBOUND, "10.1.0.1:9080").await;
@@ -310,8 +310,8 @@ fn breakers_refuse_what_is_too_much() {
             ok("x")
         });
         let mut reviews = cluster("reviews", fixed(&[ALIVE]));
-        reviews.breakers.max_connections = 1;
-        reviews.breakers.max_pending_requests = 1;
+        settings(&mut reviews).breakers.max_connections = 1;
+        settings(&mut reviews).breakers.max_pending_requests = 1;
         let proxy = Proxy::start(
             &net,
             "productpage",
@@ -335,7 +335,7 @@ fn an_endpoint_does_not_wait_for_the_idle_connections_of_another() {
         let _one = serve(&net, DEAD, false, async |_: &Seen| ok("1"));
         let _two = serve(&net, ALIVE, false, async |_: &Seen| ok("2"));
         let mut reviews = cluster("reviews", fixed(&[DEAD, ALIVE]));
-        reviews.breakers.max_connections = 1;
+        settings(&mut reviews).breakers.max_connections = 1;
         let _proxy = Proxy::start(
             &net,
             "productpage",
@@ -358,7 +358,7 @@ fn an_endpoint_that_fails_is_left_out() {
         let bad = serve(&net, DEAD, false, async |_: &Seen| status(500));
         let good = serve(&net, ALIVE, false, async |_: &Seen| ok("x"));
         let mut reviews = cluster("reviews", fixed(&[DEAD, ALIVE]));
-        reviews.outlier = Some(Outlier {
+        settings(&mut reviews).outlier = Some(Outlier {
             consecutive_5xx: 2,
             consecutive_gateway: 0,
             consecutive_local_origin: 0,

@@ -41,8 +41,8 @@ fn inbound(strict: bool) -> Snapshot {
         chains.push(chain(http(chain_http), matches(Transport::Plaintext, &[]), None));
     }
     let mut app = cluster("inbound|9080||", ClusterKind::OriginalDst { port_override: None, use_http_header: false });
-    app.http = UpstreamHttp::UseDownstream;
-    app.bind_source = "127.0.0.6".parse().ok();
+    settings(&mut app).http = UpstreamHttp::UseDownstream;
+    settings(&mut app).bind_source = "127.0.0.6".parse().ok();
     app.service = Some(service("reviews"));
     snapshot(vec![listener("virtualInbound", INBOUND, Direction::Inbound, chains)], vec![app])
 }
@@ -62,7 +62,7 @@ fn to_mesh(http: UpstreamHttp, expected: &str) -> Snapshot {
     let mut reviews = cluster("outbound|9080||reviews.default.svc.cluster.local", kind);
     reviews.transport =
         ClusterTransport::ByTlsMode { istio: Arc::new(mesh_client(expected)), other: UpstreamTransport::Plaintext };
-    reviews.http = http;
+    settings(&mut reviews).http = http;
     reviews.service = Some(service("reviews"));
     let name = reviews.name.to_string();
     outbound(table("*", vec![route("/", to(&name))]), vec![reviews])

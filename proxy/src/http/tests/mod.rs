@@ -1,6 +1,7 @@
-//! The request path end to end, in memory: clients, proxies and servers on one paused clock.
+//! The request path end to end: clients, proxies and servers in memory, on one paused clock; what it costs, over real sockets.
 
 mod abuse;
+mod cost;
 mod failures;
 mod mesh;
 mod routing;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use engine::ir::Fraction;
 use engine::ir::cluster::UpstreamHttp;
 use engine::ir::fault::{AbortFault, AbortStatus, DelayFault, Fault};
-use engine::ir::header::{AddMode, HeaderAdd, HeaderOps, HeaderTemplate};
-use engine::ir::route::{DirectResponse, Mirror, PathRewrite, Redirect, RedirectPath, RouteAction};
+use engine::ir::header::{AddMode, HeaderAdd, HeaderChanges, HeaderTemplate};
+use engine::ir::route::{DirectResponse, HostRewrite, Mirror, PathRewrite, Redirect, RedirectPath, RouteAction};
 use http::{HeaderName, HeaderValue, Request};
 use http_body_util::Full;
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ fn http1_and_http2_on_either_side() {
             let http2 = upstream == UpstreamHttp::Http2 || (upstream == UpstreamHttp::UseDownstream && downstream);
             let log = serve(&net, ONE, http2, async |seen: &Seen| ok(&format!("{} bytes", seen.body.len())));
             let mut reviews = cluster("reviews", fixed(&[ONE]));
-            reviews.http = upstream;
+            settings(&mut reviews).http = upstream;
             let _proxy = Proxy::start(
                 &net,
                 "productpage",
@@ -98,18 +98,17 @@ fn a_path_and_headers_are_rewritten() {
         let net = MemoryNet::default();
         let log = serve(&net, ONE, false, async |_: &Seen| ok("x"));
         let mut rule = forward(&[("reviews", 1)]);
-        rule.rewrite = Some(PathRewrite::Prefix("/v2".into()));
-        rule.host_rewrite = Some(engine::ir::route::HostRewrite::Literal(HeaderValue::from_static("other")));
+        rule.rewrite = Some(Box::new(PathRewrite::Prefix("/v2".into())));
+        rule.host_rewrite = Some(Box::new(HostRewrite::Literal(HeaderValue::from_static("other"))));
         let mut rewriting = route("/api", RouteAction::Forward(Box::new(rule)));
-        let set = |name: &'static str, value: &'static str| HeaderOps {
-            add: [HeaderAdd {
+        let set = |name: &'static str, value: &'static str| {
+            let add = HeaderAdd {
                 name: HeaderName::from_static(name),
                 value: HeaderTemplate::Fixed(HeaderValue::from_static(value)),
                 mode: AddMode::Overwrite,
                 keep_empty: false,
-            }]
-            .into(),
-            ..HeaderOps::default()
+            };
+            HeaderChanges { add: [add].into(), ..HeaderChanges::default() }.into()
         };
         rewriting.request_headers = set("x-to", "server");
         rewriting.response_headers = set("x-back", "client");
@@ -136,7 +135,7 @@ fn answers_without_a_server() {
             path: RedirectPath::Keep,
             strip_query: false,
         }));
-        let direct = RouteAction::Direct(DirectResponse { status: 418, body: "short and stout".into() });
+        let direct = RouteAction::Direct(Box::new(DirectResponse { status: 418, body: "short and stout".into() }));
         let config = outbound(table("reviews", vec![route("/moved", redirect), route("/tea", direct)]), vec![]);
         let proxy = Proxy::start(&net, "productpage", None, config);
         let got = get(&net, "/moved?a=b").await;

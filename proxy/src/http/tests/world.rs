@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::Snapshot;
-use engine::ir::cluster::{Breakers, Cluster, ClusterKind, ClusterTransport, LbPolicy, UpstreamHttp};
+use engine::ir::cluster::{Breakers, Cluster, ClusterKind, ClusterTransport, LbPolicy, Settings};
 use engine::ir::endpoint::{Endpoint, EndpointSet, Health};
 use engine::ir::header::HeaderOps;
 use engine::ir::listener::{
@@ -22,7 +22,7 @@ use engine::ir::route::{
     WeightedCluster,
 };
 use engine::ir::tls::{DownstreamTls, UpstreamTransport};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -68,7 +68,7 @@ pub(crate) fn http_chain(routes: RouteSource, direction: Direction) -> HttpChain
         ]
         .into(),
         forward_client_cert: ForwardClientCert::Sanitize,
-        server_name: "istio-envoy".into(),
+        server_name: Some(HeaderValue::from_static("istio-envoy")),
         server_header: if direction == Direction::Inbound {
             ServerHeader::PassThrough
         } else {
@@ -139,28 +139,28 @@ pub(crate) fn cluster(name: &str, kind: ClusterKind) -> Cluster {
     Cluster {
         name: name.into(),
         kind,
-        lb: LbPolicy::RoundRobin,
-        panic_threshold: 0,
-        locality_weighted: false,
-        connect_timeout: Duration::from_secs(10),
-        breakers: Breakers {
-            max_connections: u32::MAX,
-            max_pending_requests: u32::MAX,
-            max_requests: u32::MAX,
-            max_retries: u32::MAX,
-            retry_budget: None,
-        },
-        outlier: None,
         transport: ClusterTransport::Uniform(UpstreamTransport::Plaintext),
-        http: UpstreamHttp::Http1,
-        bind_source: None,
-        keepalive: None,
-        max_requests_per_connection: None,
-        idle_timeout: None,
         service: None,
-        alpn_override: true,
+        settings: Arc::new(Settings {
+            panic_threshold: 0,
+            connect_timeout: Duration::from_secs(10),
+            breakers: Breakers {
+                max_connections: u32::MAX,
+                max_pending_requests: u32::MAX,
+                max_requests: u32::MAX,
+                max_retries: u32::MAX,
+                retry_budget: None,
+            },
+            idle_timeout: None,
+            ..Settings::default()
+        }),
         provenance: None,
     }
+}
+
+/// A cluster's own settings, to be changed.
+pub(crate) fn settings(cluster: &mut Cluster) -> &mut Settings {
+    Arc::make_mut(&mut cluster.settings)
 }
 
 pub(crate) fn service(name: &str) -> Arc<ServiceName> {
@@ -231,7 +231,6 @@ pub(crate) fn route(prefix: &str, action: RouteAction) -> Route {
         response_headers: HeaderOps::default(),
         fault: None,
         cors: None,
-        operation: None,
         provenance: None,
     }
 }

@@ -144,7 +144,7 @@ fn lines(requests: &[DeltaDiscoveryRequest]) -> Vec<String> {
 }
 
 fn receive(session: &mut Session, response: &DeltaDiscoveryResponse) -> Vec<String> {
-    lines(&session.receive(response, Instant::now(), SystemTime::UNIX_EPOCH))
+    lines(&session.receive(response.clone(), Instant::now(), SystemTime::UNIX_EPOCH))
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_refused_version_is_said_and_not_remembered() {
     session.changes(now);
     let broken = host("9080/a", "2", "a", "");
     let update = response(type_url::VIRTUAL_HOST, "8", vec![broken, host("9080/b", "1", "b", "a")]);
-    let requests = session.receive(&update, now, SystemTime::UNIX_EPOCH);
+    let requests = session.receive(update, now, SystemTime::UNIX_EPOCH);
     assert_eq!(lines(&requests), ["vhds nack 8"]);
     let detail = requests[0].error_detail.as_ref().expect("a NACK");
     assert_eq!(detail.message, "VirtualHost \"9080/a\": routes[0].route.cluster: is missing");
