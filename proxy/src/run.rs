@@ -43,8 +43,13 @@ pub enum RunError {
     System(#[from] io::Error),
 }
 
-/// Runs a proxy until it is told to end. `domain` is `--domain`.
-pub fn proxy(proxy_type: ProxyType, domain: Option<&str>, log_level: LogLevel) -> Result<(), RunError> {
+/// Runs a proxy until it is told to end. `domain` is `--domain`; `give_back` gives free memory back to the operating system.
+pub fn proxy(
+    proxy_type: ProxyType,
+    domain: Option<&str>,
+    log_level: LogLevel,
+    give_back: fn(),
+) -> Result<(), RunError> {
     raise_descriptors();
     let variables: BTreeMap<String, String> = std::env::vars().collect();
     let labels = std::fs::read_to_string(names::paths::POD_LABELS).unwrap_or_default();
@@ -90,6 +95,7 @@ pub fn proxy(proxy_type: ProxyType, domain: Option<&str>, log_level: LogLevel) -
         identity,
         metrics,
         log_level,
+        give_back,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {

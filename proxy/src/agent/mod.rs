@@ -58,6 +58,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Changes the level of logs.
     pub log_level: LogLevel,
+    /// Gives free memory back to the operating system.
+    pub give_back: fn(),
 }
 
 /// Why the control thread cannot start.
@@ -128,6 +130,7 @@ pub async fn run(environment: Environment, shared: Shared) -> Result<(), ListenE
             readiness: shared.readiness,
             identity,
             connected,
+            give_back: shared.give_back,
         }
         .run(),
     );

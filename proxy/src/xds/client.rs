@@ -10,17 +10,16 @@ use std::{
 };
 
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Streaming;
 use xds::{
     type_url,
-    types::discovery::{AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest, DeltaDiscoveryResponse},
+    types::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
 };
 
 use super::{
     connect::{ConnectError, ControlPlane},
     publish::Publisher,
     session::Session,
+    stream::{self, Responses},
 };
 use crate::{agent::readiness::Readiness, tls::identity::Identity};
 
@@ -32,8 +31,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const CERTIFICATE_WAIT: Duration = Duration::from_secs(5);
 /// After this the first configuration is taken as it is, as Envoy's `initial_fetch_timeout` does.
 const WHOLE_WAIT: Duration = Duration::from_secs(15);
-/// The largest response. The control plane sends far smaller ones; Envoy's control planes may not.
-const LARGEST_RESPONSE: usize = 256 << 20;
+/// A response with so many resources leaves memory behind that is worth giving back,
+const MANY: usize = 64;
+/// and this long after the last one nothing more is expected.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// The client of the control plane.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct Client {
     pub identity: watch::Receiver<Option<Arc<Identity>>>,
     /// Whether a stream is open, for the statistics.
     pub connected: Arc<std::sync::atomic::AtomicBool>,
+    /// Gives free memory back to the operating system.
+    pub give_back: fn(),
 }
 
 /// Why a stream ended.
@@ -116,6 +119,7 @@ impl Client {
             Err(ended) => return ended,
         };
         let whole = tokio::time::Instant::now() + WHOLE_WAIT;
+        let mut quiet = None;
         loop {
             let due = self.next_deadline();
             let settled = self.lock().is_settled();
@@ -123,6 +127,9 @@ impl Client {
                 response = responses.message() => match response {
                     Ok(Some(response)) => {
                         *heard = true;
+                        if response.resources.len() >= MANY {
+                            quiet = Some(Instant::now() + QUIET);
+                        }
                         if !self.receive(response, &requests) {
                             return Ended::Closed;
                         }
@@ -131,6 +138,10 @@ impl Client {
                     Err(status) => return Ended::Stream(Box::new(status)),
                 },
                 () = at(due) => self.publish(),
+                () = at(quiet) => {
+                    (self.give_back)();
+                    quiet = None;
+                }
                 () = tokio::time::sleep_until(whole), if !settled => {
                     tracing::warn!("the control plane has not sent everything that it named; going on with what there is");
                     self.lock().settle();
@@ -148,20 +159,17 @@ impl Client {
     async fn open(
         &self,
         identity: Option<&Identity>,
-    ) -> Result<(mpsc::UnboundedSender<DeltaDiscoveryRequest>, Streaming<DeltaDiscoveryResponse>), Ended> {
+    ) -> Result<(mpsc::UnboundedSender<DeltaDiscoveryRequest>, Responses), Ended> {
         let (channel, bearer) = self.control_plane.connect(identity).await?;
-        let mut client = AggregatedDiscoveryServiceClient::with_interceptor(channel, bearer)
-            .max_decoding_message_size(LARGEST_RESPONSE);
         // Unbounded, but small: one answer to each response, and the server sends one response at a time.
         let (sender, receiver) = mpsc::unbounded_channel();
         for request in self.lock().open() {
             let _ = sender.send(request);
         }
-        let stream =
-            client.delta_aggregated_resources(UnboundedReceiverStream::new(receiver)).await.map_err(Box::new)?;
+        let responses = stream::open(channel, bearer, receiver).await.map_err(Box::new)?;
         self.connected.store(true, std::sync::atomic::Ordering::Relaxed);
         tracing::info!(control_plane = self.control_plane.address, "following the control plane");
-        Ok((sender, stream.into_inner()))
+        Ok((sender, responses))
     }
 
     /// Takes a response; `false` when it cannot be answered any more.

@@ -198,6 +198,7 @@ fn proxy(authority: &Authority, address: SocketAddr, identity: Option<Arc<Identi
         readiness: readiness.clone(),
         identity: identity.subscribe(),
         connected: Arc::new(AtomicBool::new(false)),
+        give_back: || {},
     };
     // The wait for a certificate is not what these tests are about.
     let client = tokio::spawn(async move { client.follow().await });
