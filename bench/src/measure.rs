@@ -131,11 +131,18 @@ pub(crate) fn memory(programs: &Programs) -> Result<()> {
                 std::thread::sleep(LOOK); // the figures are those of another process
             }
             sidecar.wait_until("its end", || Ok(true))?;
+            let settled = sidecar.anonymous()?;
+            let dumped = peers::dump(peer)?;
+            anyhow::ensure!(
+                dumped > services * 1000,
+                "a dump of {dumped} bytes has not all of {services} services in it"
+            );
             rows.push(vec![
                 services.to_string(),
                 peer.name().to_owned(),
-                mebibytes(sidecar.anonymous()?),
+                mebibytes(settled),
                 mebibytes(peak),
+                mebibytes(sidecar.anonymous()?),
                 mebibytes(alone),
                 mebibytes(mesh.control_plane.anonymous()?),
             ]);
@@ -143,7 +150,7 @@ pub(crate) fn memory(programs: &Programs) -> Result<()> {
     }
     table(
         "Anonymous memory of a sidecar with one worker, and of its control plane, MiB",
-        &["services", "", "settled", "peak", "control plane alone", "with this sidecar"],
+        &["services", "", "settled", "peak", "after a dump", "control plane alone", "with this sidecar"],
         &rows,
     );
     Ok(())

@@ -227,6 +227,18 @@ pub(crate) fn readiness(peer: Peer) -> (SocketAddr, &'static str) {
     }
 }
 
+/// Asks a proxy under a control plane for all of its configuration, and says how many bytes came.
+pub(crate) fn dump(peer: Peer) -> Result<usize> {
+    let port = if peer == Peer::Envoy { ENVOY_ADMIN } else { names::ports::PROXY_ADMIN };
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /config_dump?include_eds HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    anyhow::ensure!(answer.starts_with(b"HTTP/1.1 200 "), "no dump: {}", String::from_utf8_lossy(&answer));
+    Ok(answer.len())
+}
+
 /// Whether a page answers 200.
 pub(crate) fn is_ready(address: SocketAddr, path: &str) -> bool {
     head(address, path, "localhost", None).is_ok_and(|head| head.starts_with("HTTP/1.1 200"))

@@ -1,5 +1,7 @@
 //! `pilot-agent` of the proxy's image: `proxy sidecar|router`, `istio-iptables`, `request`, `wait`.
 
+mod allocator;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,17 +15,6 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use xds::node::ProxyType;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Gives memory that is free back to the operating system. mimalloc does it by itself a second after memory became free, but only when
-/// memory is asked for then, and a proxy whose configuration has just come is idle.
-#[expect(unsafe_code, reason = "mimalloc offers it in C only")]
-fn give_back() {
-    // SAFETY: it may be called at any time on any thread of a program whose allocator is mimalloc, as this one's is.
-    unsafe { libmimalloc_sys::mi_collect(true) }
-}
 
 const USAGE: &str = "\
 usage: pilot-agent <command>
@@ -135,7 +126,7 @@ fn proxy(arguments: Vec<String>) -> Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another crypto provider is installed already"))?;
-    run::proxy(proxy_type, flags.get("domain"), log_level, give_back)?;
+    run::proxy(proxy_type, flags.get("domain"), log_level, allocator::give_back)?;
     Ok(())
 }
 

@@ -195,7 +195,7 @@ impl Dump {
         loop {
             let next = self.next(type_url::VIRTUAL_HOST, Bound::Excluded(&*last), |name, resource, _| {
                 name.starts_with(&prefix).then(|| {
-                    let mut host = message::any(type_url::VIRTUAL_HOST, &resource.message);
+                    let mut host = message::any(type_url::VIRTUAL_HOST, &resource.message.encoded());
                     if let Value::Object(fields) = &mut host {
                         fields.shift_remove("@type");
                     }
@@ -249,7 +249,7 @@ fn element(section: &Section, typed: bool, name: &str, resource: &Resource, held
     }
     let mut state = Map::new();
     if !resource.version.is_empty() {
-        let mut value = message::any(section.kind, &resource.message);
+        let mut value = message::any(section.kind, &resource.message.encoded());
         let prefix = prefix_of(name);
         let first = || held.from(type_url::VIRTUAL_HOST, Bound::Excluded(&prefix)).next();
         if section.kind == type_url::ROUTES

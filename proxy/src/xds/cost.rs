@@ -33,8 +33,8 @@ use crate::{
 };
 
 const SERVICES: u32 = 1000;
-/// For each service, beside its messages as they came: all that is compiled of it and all that workers keep of it, in bytes.
-const MOST: u64 = 3000;
+/// For each service: its messages as they came, all that is compiled of it and all that a worker keeps of it, in bytes.
+const MOST: u64 = 3200;
 
 fn provenance(index: u32) -> core::Metadata {
     Provenance::of_object("Service", &namespace(index), &format!("service-{index}")).metadata()
@@ -68,11 +68,10 @@ fn a_cluster(index: u32) -> Resource {
         metadata: Some(metadata),
         ..Default::default()
     };
+    let downstream = upstream_http::http_protocol_options::UseDownstreamHttpConfig::default();
     let options = upstream_http::HttpProtocolOptions {
         upstream_protocol_options: Some(
-            upstream_http::http_protocol_options::UpstreamProtocolOptions::UseDownstreamProtocolConfig(
-                Default::default(),
-            ),
+            upstream_http::http_protocol_options::UpstreamProtocolOptions::UseDownstreamProtocolConfig(downstream),
         ),
         ..Default::default()
     };
@@ -203,9 +202,9 @@ fn a_service_takes_little_memory_and_loading_little_more() {
         }
     });
     let all = u64::try_from(compiled.bytes_current + kept.bytes_current).unwrap();
-    let each = (all - messages) / u64::from(SERVICES);
-    let (of_message, peak) = (messages / u64::from(SERVICES), compiled.bytes_max);
-    println!("a service: {of_message} bytes of messages, {each} beside them; all {all}, while loading {peak}");
+    let each = all / u64::from(SERVICES);
+    let (sent, peak) = (messages / u64::from(SERVICES), compiled.bytes_max);
+    println!("a service: {each} bytes, of messages of {sent}; all {all}, while loading {peak}");
     assert!(each <= MOST, "{each} bytes");
     assert!(peak <= 2 * all, "{peak} while loading, {all} afterwards");
 
