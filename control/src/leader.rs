@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The Lease of the control plane's writers, in the mesh's namespace; all revisions share it, as they share the root.
-const LEASE: &str = "istiod-leader";
+use names::resources::ISTIOD_LEASE as LEASE;
 /// After this long without a renewal another replica takes over.
 const DURATION: Duration = Duration::from_secs(15);
 /// The leader stops to be one when it could not renew for this long, well before another takes over.

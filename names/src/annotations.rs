@@ -12,6 +12,8 @@ pub const PROXY_OVERRIDES: &str = "proxy.istio.io/overrides";
 pub const PROXY_VERSION: &str = "install.forestay.dev/proxy-version";
 /// On an object of ours: hands off; the operator leaves it as it is.
 pub const IGNORE: &str = "install.forestay.dev/ignore";
+/// On a MeshInstall that is being deleted: do not wait until nobody uses its revision.
+pub const FORCE_DELETE: &str = "install.forestay.dev/force-delete";
 /// On an object that the operator makes: the hash of what it rendered.
 pub const RENDERED: &str = "install.forestay.dev/rendered";
 /// On an AuthorizationPolicy: `"true"` tries it out; it decides nothing and shows in metrics and logs.

@@ -30,6 +30,8 @@ pub const KUBERNETES_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const ISTIO: &str = "istio";
 /// Set by the namespace controller on every namespace: its own name.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+/// On the webhook configuration of a MeshRevisionTag: its name.
+pub const TAG: &str = "istio.io/tag";
 /// On everything that the operator makes: the MeshInstall it was made for.
 pub const OWNED_BY: &str = "install.forestay.dev/owned-by";
 /// On everything that the operator makes: which component it belongs to.

@@ -18,6 +18,8 @@ pub const ROOT_CERT_CONFIG_MAP: &str = "istio-ca-root-cert";
 pub const ROOT_CERT_KEY: &str = "root-cert.pem";
 /// The Secret of the self-signed certificate authority.
 pub const CA_SECRET: &str = "istio-ca-secret";
+/// The Lease by which control planes of one namespace agree who signs and writes.
+pub const ISTIOD_LEASE: &str = "istiod-leader";
 /// The Secret of a certificate authority that the user brought.
 pub const PLUGGED_CA_SECRET: &str = "cacerts";
 /// The Secret of the webhook's own certificate authority (keys `ca-cert.pem`, `ca-key.pem`).

@@ -1,15 +1,17 @@
 //! Which watches bring which MeshInstall up for reconciliation.
 
 use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
 use std::future::Future;
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crds::install::MeshInstall;
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use crds::install::{MeshInstall, MeshRevisionTag};
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, DynamicObject};
+use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
@@ -17,12 +19,15 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Client, Resource, ResourceExt};
 use names::{labels, resources};
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
 use tracing::{debug, warn};
 
 use crate::live::{self, Live};
 use crate::meshinstall::reconcile::{Authorities, Context, Error, Made, reconcile};
 use crate::meshinstall::validate::RelatedImages;
 use crate::metrics::Metrics;
+use crate::{tag, usage};
 
 type Guarded = DeserializeGuard<MeshInstall>;
 
@@ -44,11 +49,11 @@ pub(crate) async fn run(
     let (installs, writer) = reflector::store();
     let api: Api<Guarded> = Api::all(client.clone());
     // Not the status, which is ours.
-    let specs = watcher(api, watcher::Config::default())
-        .default_backoff()
-        .reflect(writer)
-        .touched_objects()
-        .predicate_filter(predicates::generation.combine(predicates::finalizers), PredicateConfig::default());
+    let specs =
+        watcher(api, watcher::Config::default()).default_backoff().reflect(writer).touched_objects().predicate_filter(
+            predicates::generation.combine(predicates::finalizers).combine(predicates::annotations),
+            PredicateConfig::default(),
+        );
     let mut controller = Controller::for_stream(specs, installs.clone())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(4));
 
@@ -73,19 +78,47 @@ pub(crate) async fn run(
     let all = installs.clone();
     controller = controller.watches_stream(changes, move |slice: EndpointSlice| made_for(&all, &slice));
 
+    let (namespaces, writer) = reflector::store();
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let changes = watcher(api, watcher::Config::default()).modify(usage::trim_namespace);
+    let all = installs.clone();
+    let changes = noteworthy(changes.default_backoff().reflect(writer));
+    // A label that has gone does not say which revision it was.
+    controller = controller.watches_stream(changes, move |_: PartialObjectMeta<Namespace>| every(&all));
+
+    let (sidecars, writer) = reflector::store();
+    let api: Api<PartialObjectMeta<Pod>> = Api::all(client.clone());
+    let injected = watcher::Config::default().labels(&usage::injected_pods());
+    let changes = watcher(api, injected).modify(usage::trim_pod);
+    let all = installs.clone();
+    let changes = noteworthy(changes.default_backoff().reflect(writer));
+    controller = controller.watches_stream(changes, move |_: PartialObjectMeta<Pod>| every(&all));
+
+    let (tags, writer) = reflector::store();
+    let api: Api<DeserializeGuard<MeshRevisionTag>> = Api::all(client.clone());
+    let changes = watcher(api, watcher::Config::default()).default_backoff().reflect(writer).touched_objects();
+    let changes = changes.predicate_filter(predicates::generation, PredicateConfig::default());
+    let all = installs.clone();
+    // One that has moved has left another.
+    controller = controller.watches_stream(changes, move |_: DeserializeGuard<MeshRevisionTag>| every(&all));
+
     let reporter = Reporter { controller: resources::OPERATOR.into(), instance: Some(identity) };
+    let (reconciled, ended) = watch::channel(());
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
-        live: Live { installs, objects, pods, endpoints },
+        live: Live { installs, objects, pods, endpoints, tags, namespaces, sidecars },
         client,
         related_images,
         metrics,
         made: Made::default(),
         authorities: Authorities::default(),
+        reconciled,
     });
+    let stop = stop.shared();
+    let keeping_tags = tag::run(context.client.clone(), context.clone(), WatchStream::new(ended), stop.clone());
     let failures = Arc::new(Failures::default());
     let (counting, forgetting) = (failures.clone(), failures);
-    controller
+    let installing = controller
         .graceful_shutdown_on(stop)
         .run(
             reconcile,
@@ -104,8 +137,8 @@ pub(crate) async fn run(
                 Err(error) => warn!("watch: {error}"),
             }
             std::future::ready(())
-        })
-        .await;
+        });
+    futures::join!(installing, keeping_tags);
 }
 
 fn labelled() -> watcher::Config {
@@ -126,6 +159,41 @@ where
     K::DynamicType: Send,
 {
     events.touched_objects().predicate_filter(predicates::resource_version, PredicateConfig::default())
+}
+
+/// Deletions, and changes of what is kept of an object; a pod's status, which changes far more often, is not.
+fn noteworthy<K>(
+    events: impl futures::Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
+) -> impl futures::Stream<Item = Result<K, watcher::Error>> + Send + 'static
+where
+    K: Resource + Clone + Send + 'static,
+{
+    let mut known: HashMap<String, u64> = HashMap::new();
+    events.filter_map(move |event| {
+        let kept = |object: &K| {
+            let (metadata, mut hasher) = (object.meta(), DefaultHasher::new());
+            (&metadata.labels, &metadata.annotations).hash(&mut hasher);
+            hasher.finish()
+        };
+        let noted = match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                let (uid, kept) = (object.meta().uid.clone().unwrap_or_default(), kept(&object));
+                (known.insert(uid, kept) != Some(kept)).then_some(Ok(object))
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                known.remove(object.meta().uid.as_deref().unwrap_or_default());
+                Some(Ok(object))
+            }
+            Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
+            Err(error) => Some(Err(error)),
+        };
+        std::future::ready(noted)
+    })
+}
+
+/// All MeshInstalls.
+fn every(installs: &Store<Guarded>) -> Vec<ObjectRef<Guarded>> {
+    installs.state().iter().map(|install| ObjectRef::new(&install.name_any())).collect()
 }
 
 /// The MeshInstalls that an object was made for: the one on its label; for one that revisions share, all of its namespace.

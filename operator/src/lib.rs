@@ -24,6 +24,8 @@ mod metrics;
 mod rbac;
 mod run;
 mod serve;
+mod tag;
+mod usage;
 
 pub use bundle::{bundle, released_catalogs};
 pub use manifests::{Manifest, manifests};

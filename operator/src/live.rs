@@ -1,21 +1,26 @@
 //! What is in the cluster, by watches: the objects of ours, their pods, the endpoints of the webhooks.
 //!
-//! Only objects with the operator's `managed-by` label are watched, so memory does not grow with the cluster.
+//! Only objects with the operator's `managed-by` label are watched whole. Of all namespaces and of pods with a sidecar,
+//! which are many in a large cluster, a few words each are kept ([`crate::usage`]).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crds::install::MeshInstall;
+use crds::install::{MeshInstall, MeshRevisionTag};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use names::{labels, resources};
+
+use crate::usage::Usage;
 
 /// The label of everything that the operator makes.
 pub(crate) fn selector() -> String {
@@ -32,6 +37,7 @@ pub(crate) fn managed_kinds() -> Vec<ApiResource> {
         kind::<ValidatingWebhookConfiguration>(),
         kind::<Deployment>(),
         kind::<PodDisruptionBudget>(),
+        kind::<HorizontalPodAutoscaler>(),
         kind::<Service>(),
         kind::<ServiceAccount>(),
         kind::<ConfigMap>(),
@@ -49,6 +55,11 @@ pub(crate) struct Live {
     pub(crate) objects: Vec<(ApiResource, Store<DynamicObject>)>,
     pub(crate) pods: Store<Pod>,
     pub(crate) endpoints: Store<EndpointSlice>,
+    pub(crate) tags: Store<DeserializeGuard<MeshRevisionTag>>,
+    /// Every namespace's labels.
+    pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// Every pod with a sidecar: whose, and of which version.
+    pub(crate) sidecars: Store<PartialObjectMeta<Pod>>,
 }
 
 impl Live {
@@ -60,12 +71,20 @@ impl Live {
         }
         let _ = self.pods.wait_until_ready().await;
         let _ = self.endpoints.wait_until_ready().await;
+        let _ = self.namespaces.wait_until_ready().await;
+        let _ = self.sidecars.wait_until_ready().await;
         let _ = self.installs.wait_until_ready().await;
+        let _ = self.tags.wait_until_ready().await;
     }
 
     /// All MeshInstalls that can be read.
     pub(crate) fn installs(&self) -> Vec<MeshInstall> {
         self.installs.state().iter().filter_map(|install| install.0.clone().ok()).collect()
+    }
+
+    /// All MeshRevisionTags that can be read.
+    pub(crate) fn tags(&self) -> Vec<MeshRevisionTag> {
+        self.tags.state().iter().filter_map(|tag| tag.0.clone().ok()).collect()
     }
 
     /// One object of ours.
@@ -93,6 +112,12 @@ impl Live {
     /// The pods of one MeshInstall's Deployments.
     pub(crate) fn pods_of(&self, install: &str) -> Vec<Arc<Pod>> {
         self.pods.state_filter(|pod| pod.labels().get(labels::OWNED_BY).is_some_and(|owner| owner == install))
+    }
+
+    /// Who uses a revision. `names` are the values of `istio.io/rev` that lead to it.
+    pub(crate) fn usage(&self, names: &BTreeSet<String>, current: &str) -> Usage {
+        let (namespaces, pods) = (self.namespaces.state(), self.sidecars.state());
+        Usage::of(names, current, namespaces.iter().map(AsRef::as_ref), pods.iter().map(AsRef::as_ref))
     }
 
     /// Whether a Service has an endpoint that takes connections.

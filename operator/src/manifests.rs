@@ -131,7 +131,7 @@ pub(crate) fn deployment() -> Deployment {
                 spec: Some(PodSpec {
                     affinity: Some(affinity()),
                     service_account_name: Some(resources::OPERATOR.into()),
-                    security_context: Some(pod::pod_security(false)),
+                    security_context: Some(pod::pod_security(false, false)),
                     containers: vec![container],
                     ..PodSpec::default()
                 }),
@@ -213,7 +213,7 @@ fn conditions() -> String {
     page.push_str("\n| reason | on | meaning, and what to do |\n|---|---|---|\n");
     for reason in Reason::ALL {
         let on: Vec<String> = reason.on().iter().map(|condition| format!("`{}`", condition.as_str())).collect();
-        let on = if on.len() == ConditionType::ALL.len() { "all".to_owned() } else { on.join(", ") };
+        let on = if on.len() == ConditionType::ALWAYS.len() { "all".to_owned() } else { on.join(", ") };
         let _ = writeln!(page, "| `{}` | {on} | {} |", reason.as_str(), reason.meaning());
     }
     page

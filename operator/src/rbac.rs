@@ -107,18 +107,22 @@ pub(crate) const WEBHOOK_NAMESPACE: &[Rule] =
 /// The operator, for itself.
 const OPERATOR_OWN: &[Rule] = &[
     rule("install.forestay.dev", &["meshinstalls"], &["get", "list", "watch", "update", "patch"]),
-    rule("install.forestay.dev", &["meshinstalls/status"], STATUS),
+    rule("install.forestay.dev", &["meshrevisiontags"], READ),
+    rule("install.forestay.dev", &["meshinstalls/status", "meshrevisiontags/status"], STATUS),
     // So that owner references may block an owner's deletion.
     rule("install.forestay.dev", &["meshinstalls/finalizers"], &["update"]),
     rule("", &["namespaces"], &["get", "list", "watch", "create"]),
     rule("", &["services", "serviceaccounts", "configmaps", "secrets"], MANAGE),
     rule("apps", &["deployments"], MANAGE),
     rule("policy", &["poddisruptionbudgets"], MANAGE),
+    rule("autoscaling", &["horizontalpodautoscalers"], MANAGE),
     rule("rbac.authorization.k8s.io", &["roles", "rolebindings", "clusterroles", "clusterrolebindings"], MANAGE),
     rule("admissionregistration.k8s.io", &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"], MANAGE),
     rule("", &["pods"], READ),
     rule("discovery.k8s.io", &["endpointslices"], READ),
     rule("events.k8s.io", &["events"], &["create", "patch"]),
+    // `uninstall: Purge`, in whichever namespace the mesh was.
+    named("coordination.k8s.io", &["leases"], &["delete"], &[resources::ISTIOD_LEASE]),
 ];
 
 /// The operator, in its namespace: the Lease.
@@ -136,7 +140,15 @@ pub(crate) fn operator_cluster() -> Vec<PolicyRule> {
             rules.push(to_policy(rule));
         }
     }
+    rules.push(purged_definitions());
     rules
+}
+
+/// What `uninstall: Purge` may delete: Istio's definitions, and no other.
+fn purged_definitions() -> PolicyRule {
+    let names = crds::istio_definitions().into_iter().filter_map(|definition| definition.metadata.name).collect();
+    let rule = rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["get", "delete"]);
+    PolicyRule { resource_names: Some(names), ..to_policy(rule) }
 }
 
 /// Rows as the API server takes them.

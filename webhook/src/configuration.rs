@@ -44,9 +44,38 @@ pub fn mutating_name(revision: &str, namespace: &str) -> String {
     if namespace == resources::MESH_NAMESPACE { name } else { format!("{name}-{namespace}") }
 }
 
+/// The name of a tag's MutatingWebhookConfiguration, as Istio's.
+pub fn tag_name(tag: &str) -> String {
+    format!("istio-revision-tag-{tag}")
+}
+
+/// Renders the MutatingWebhookConfiguration of a tag: what it selects by the tag, the revision's webhook injects.
+pub fn tag(registration: &Registration<'_>, tag: &str) -> MutatingWebhookConfiguration {
+    let mut object = mutating(registration);
+    object.metadata.name = Some(tag_name(tag));
+    object.metadata.labels.get_or_insert_default().insert(labels::TAG.to_owned(), tag.to_owned());
+    object.webhooks = Some(webhooks(registration, tag));
+    object
+}
+
 /// Renders the MutatingWebhookConfiguration of a revision.
 pub fn mutating(registration: &Registration<'_>) -> MutatingWebhookConfiguration {
     let revision = if registration.revision.is_empty() { DEFAULT_REVISION } else { registration.revision };
+    MutatingWebhookConfiguration {
+        metadata: ObjectMeta {
+            name: Some(mutating_name(revision, registration.namespace)),
+            labels: Some(BTreeMap::from([
+                (labels::REVISION.to_owned(), revision.to_owned()),
+                (labels::APP.to_owned(), "sidecar-injector".to_owned()),
+            ])),
+            ..ObjectMeta::default()
+        },
+        webhooks: Some(webhooks(registration, revision)),
+    }
+}
+
+/// The webhooks for a value of `istio.io/rev`, which is a revision or a tag.
+fn webhooks(registration: &Registration<'_>, revision: &str) -> Vec<MutatingWebhook> {
     let mut webhooks = vec![
         webhook(
             registration,
@@ -87,17 +116,7 @@ pub fn mutating(registration: &Registration<'_>) -> MutatingWebhookConfiguration
             ));
         }
     }
-    MutatingWebhookConfiguration {
-        metadata: ObjectMeta {
-            name: Some(mutating_name(revision, registration.namespace)),
-            labels: Some(BTreeMap::from([
-                (labels::REVISION.to_owned(), revision.to_owned()),
-                (labels::APP.to_owned(), "sidecar-injector".to_owned()),
-            ])),
-            ..ObjectMeta::default()
-        },
-        webhooks: Some(webhooks),
-    }
+    webhooks
 }
 
 fn webhook(

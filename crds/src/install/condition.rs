@@ -16,12 +16,36 @@ pub enum ConditionType {
     GatewaysReady,
     /// All of the above.
     Ready,
+    /// Every setting of the spec changes something. Not a part of Ready.
+    SettingsEffective,
+    /// Namespaces ask for the revision, or pods carry its sidecar. Not a part of Ready.
+    InUse,
+    /// Only there when it is True: trying again cannot help.
+    Stalled,
 }
 
 impl ConditionType {
     /// All of them, in the order in which a person reads them.
-    pub const ALL: [Self; 5] =
-        [Self::Reconciled, Self::ControlPlaneReady, Self::WebhookReady, Self::GatewaysReady, Self::Ready];
+    pub const ALL: [Self; 8] = [
+        Self::Reconciled,
+        Self::ControlPlaneReady,
+        Self::WebhookReady,
+        Self::GatewaysReady,
+        Self::Ready,
+        Self::SettingsEffective,
+        Self::InUse,
+        Self::Stalled,
+    ];
+    /// Those that are always there.
+    pub const ALWAYS: [Self; 7] = [
+        Self::Reconciled,
+        Self::ControlPlaneReady,
+        Self::WebhookReady,
+        Self::GatewaysReady,
+        Self::Ready,
+        Self::SettingsEffective,
+        Self::InUse,
+    ];
 
     /// The condition's `type`.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +55,9 @@ impl ConditionType {
             Self::WebhookReady => "WebhookReady",
             Self::GatewaysReady => "GatewaysReady",
             Self::Ready => "Ready",
+            Self::SettingsEffective => "SettingsEffective",
+            Self::InUse => "InUse",
+            Self::Stalled => "Stalled",
         }
     }
 
@@ -41,7 +68,16 @@ impl ConditionType {
             Self::ControlPlaneReady => "The control plane's pods are available.",
             Self::WebhookReady => "The webhook's pods are available and the API server sends pods to them.",
             Self::GatewaysReady => "The pods of every gateway are available.",
-            Self::Ready => "All of the others are True.",
+            Self::Ready => "All of the above are True.",
+            Self::SettingsEffective => {
+                "Every field of the spec changes something. Where it is False, the message names the fields that are accepted because Istio has them and that have no effect here. Ready does not wait for it."
+            }
+            Self::InUse => {
+                "Namespaces ask for the revision, or pods carry its sidecar; the message counts them. A deletion waits while it is so."
+            }
+            Self::Stalled => {
+                "Trying again cannot help: somebody has to change something, as the message says. Not there otherwise (the convention of `kstatus`)."
+            }
         }
     }
 }
@@ -93,11 +129,27 @@ pub enum Reason {
     NotFound,
     /// Deletion under way.
     Deleting,
+    /// The spec has switched the part off.
+    SwitchedOff,
+    /// Every setting counts.
+    AllEffective,
+    /// Some settings do not count.
+    WithoutEffect,
+    /// Somebody uses the revision.
+    ReferencedByWorkloads,
+    /// Nobody does.
+    NotReferencedByAnything,
+    /// A tag points at nothing.
+    RefNotFound,
+    /// A tag has the name of a revision.
+    NameAlreadyExists,
+    /// A tag's revision takes no pods yet.
+    WaitingForRevision,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 30] = [
         Self::Reconciling,
         Self::Applied,
         Self::Healthy,
@@ -120,6 +172,14 @@ impl Reason {
         Self::NotReady,
         Self::NotFound,
         Self::Deleting,
+        Self::SwitchedOff,
+        Self::AllEffective,
+        Self::WithoutEffect,
+        Self::ReferencedByWorkloads,
+        Self::NotReferencedByAnything,
+        Self::RefNotFound,
+        Self::NameAlreadyExists,
+        Self::WaitingForRevision,
     ];
 
     /// The condition's `reason`.
@@ -147,22 +207,35 @@ impl Reason {
             Self::NotReady => "NotReady",
             Self::NotFound => "NotFound",
             Self::Deleting => "Deleting",
+            Self::SwitchedOff => "SwitchedOff",
+            Self::AllEffective => "AllEffective",
+            Self::WithoutEffect => "WithoutEffect",
+            Self::ReferencedByWorkloads => "ReferencedByWorkloads",
+            Self::NotReferencedByAnything => "NotReferencedByAnything",
+            Self::RefNotFound => "RefNotFound",
+            Self::NameAlreadyExists => "NameAlreadyExists",
+            Self::WaitingForRevision => "WaitingForRevision",
         }
     }
 
     /// Which conditions carry it.
     pub fn on(self) -> &'static [ConditionType] {
-        use ConditionType::{ControlPlaneReady, GatewaysReady, Ready, Reconciled, WebhookReady};
+        use ConditionType::{
+            ControlPlaneReady, GatewaysReady, InUse, Ready, Reconciled, SettingsEffective, Stalled, WebhookReady,
+        };
         match self {
-            Self::Reconciling | Self::Deleting => &ConditionType::ALL,
+            Self::Reconciling | Self::Deleting => &ConditionType::ALWAYS,
+            Self::AllEffective | Self::WithoutEffect => &[SettingsEffective],
+            Self::SwitchedOff => &[ControlPlaneReady, WebhookReady],
+            Self::ReferencedByWorkloads | Self::NotReferencedByAnything => &[InUse],
             Self::Applied => &[Reconciled],
-            Self::Healthy => &[Ready],
+            Self::Healthy | Self::RefNotFound | Self::NameAlreadyExists | Self::WaitingForRevision => &[Ready],
             Self::InvalidSpec
             | Self::UnknownVersion
             | Self::RevisionTaken
             | Self::ForeignObject
-            | Self::NamespaceUnavailable
-            | Self::ApplyFailed => &[Reconciled, Ready],
+            | Self::NamespaceUnavailable => &[Reconciled, Ready, Stalled],
+            Self::ApplyFailed => &[Reconciled, Ready],
             Self::Available => &[ControlPlaneReady, WebhookReady, GatewaysReady],
             Self::NoGateways => &[GatewaysReady],
             Self::WaitingForControlPlane => &[GatewaysReady, Ready],
@@ -223,6 +296,18 @@ impl Reason {
             Self::NotReady => "Pods run but are not ready; the message names them.",
             Self::NotFound => "A Deployment is missing; the operator puts it back.",
             Self::Deleting => "The MeshInstall is being deleted; the message says what is still there.",
+            Self::SwitchedOff => "The spec, or its profile, has switched this part off.",
+            Self::AllEffective => "Every field of the spec changes something.",
+            Self::ReferencedByWorkloads => "Namespaces or pods use the revision; the message counts them.",
+            Self::NotReferencedByAnything => "No namespace asks for the revision, and no pod carries its sidecar.",
+            Self::RefNotFound => "Of a MeshRevisionTag: there is no MeshInstall of the name that it points at.",
+            Self::NameAlreadyExists => "Of a MeshRevisionTag: a MeshInstall has this revision. Choose another name.",
+            Self::WaitingForRevision => {
+                "Of a MeshRevisionTag: the webhook of the MeshInstall that it points at does not answer yet."
+            }
+            Self::WithoutEffect => {
+                "The fields that the message names are accepted, because Istio has them, and have no effect."
+            }
         }
     }
 }

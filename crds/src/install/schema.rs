@@ -7,6 +7,29 @@ pub(super) fn mesh_config(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
+/// A type of Kubernetes' own, with hundreds of fields: kept as it is written; the operator reads it and names a wrong field.
+pub(super) fn open_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// A list of such.
+pub(super) fn open_objects(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "x-kubernetes-list-type": "atomic",
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    })
+}
+
+/// A number of pods, or a percentage of them.
+pub(super) fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "pattern": "^[0-9]+%?$",
+    })
+}
+
 /// The rules of KEP-1623, which the schema that k8s-openapi has for a `Condition` lacks.
 pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

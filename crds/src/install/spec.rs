@@ -2,16 +2,16 @@
 
 #![allow(unreachable_pub)] // the derive of KubeSchema repeats each struct, `pub` and all, inside a function
 
-use std::collections::BTreeMap;
-
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::gateway::GatewaySpec;
 use super::resources::Resources;
 use super::schema;
 use super::status::MeshInstallStatus;
+use super::workload::WorkloadSpec;
 
 /// One revision of the mesh: its control plane, its webhook, its gateways and the settings of its proxies.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ use super::status::MeshInstallStatus;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Profile", type_ = "string", json_path = ".spec.profile", priority = 1),
     printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.namespace", priority = 1),
+    printcolumn(name = "Pods", type_ = "integer", json_path = ".status.dataPlane.pods", priority = 1, description = "Pods that carry its sidecar"),
+    printcolumn(name = "Outdated", type_ = "integer", json_path = ".status.dataPlane.outdated", priority = 1, description = "Those of them of another version"),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -72,10 +74,40 @@ pub struct MeshInstallSpec {
     #[schemars(length(min = 1, max = 255))]
     pub hub: Option<String>,
 
+    /// Tag of the images, instead of `version`. A digest belongs into `image` of each part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"))]
+    pub tag: Option<String>,
+
+    /// When nodes pull images. `IfNotPresent` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<ImagePullPolicy>,
+
+    /// Secrets that images are pulled with, in the namespaces of the control plane, of the gateways and of every pod
+    /// with a sidecar.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub image_pull_secrets: Vec<SecretReference>,
+
     /// Starting point that the rest of the spec changes: `default` (control plane, ingress gateway), `minimal` (no
-    /// gateway), `demo` (also an egress gateway, access logs, every request traced, small requests).
+    /// gateway), `demo` (also an egress gateway, access logs, every request traced, small requests), `empty` (nothing:
+    /// switch parts on by `enabled: true`), `openshift` (as `default`, with ids that the namespace gives), `preview` (as
+    /// `default`, with what Istio calls experimental).
     #[serde(default)]
+    #[x_kube(validation = Rule::new("self != 'remote'")
+        .message("profile remote needs a control plane in another cluster, which is not supported: install a control plane in this cluster (profile default)"))]
     pub profile: Profile,
+
+    /// What deletion takes away. `Keep` by default.
+    #[serde(default)]
+    pub uninstall: Uninstall,
+
+    /// How long a deletion waits while namespaces or pods use the revision, in seconds; 30 by default. The annotation
+    /// `install.forestay.dev/force-delete: "true"` ends the wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 86400))]
+    pub deletion_grace_period_seconds: Option<u32>,
 
     /// Istio's MeshConfig. Each field replaces the default; `defaultConfig` and its `proxyMetadata` are merged, and so
     /// is `extensionProviders`, by name.
@@ -110,7 +142,12 @@ impl Default for MeshInstallSpec {
             namespace: namespace(),
             revision: revision(),
             hub: None,
+            tag: None,
+            image_pull_policy: None,
+            image_pull_secrets: Vec::new(),
             profile: Profile::Default,
+            uninstall: Uninstall::Keep,
+            deletion_grace_period_seconds: None,
             mesh_config: Map::new(),
             control_plane: None,
             webhook: None,
@@ -131,106 +168,56 @@ pub enum Profile {
     Minimal,
     /// Everything that a walkthrough shows, with small requests.
     Demo,
+    /// Nothing that is not switched on.
+    Empty,
+    /// Control plane and ingress gateway, with user and group ids that OpenShift chooses.
+    Openshift,
+    /// Control plane and ingress gateway, with what Istio calls experimental.
+    Preview,
+    /// Refused: a control plane elsewhere.
+    Remote,
 }
 
-/// One Deployment of ours.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct WorkloadSpec {
-    /// Number of pods. 1 by default, and 2 of the webhook in profile default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100))]
-    pub replicas: Option<i32>,
-    /// Requests and limits, instead of the profile's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Resources>,
-    /// A whole image reference, instead of the one made of `hub` and `version`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new("self.contains('/')")
-        .message("image must be a whole reference such as registry.example.org/mesh/forestay:1.0.0; to change only the registry set spec.hub"))]
-    pub image: Option<String>,
-}
-
-/// One gateway: a Deployment, a Service and what belongs to them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.enabled) || self.enabled || !has(self.replicas)")
-    .message("a gateway with enabled: false runs no pods: remove replicas, or set enabled: true"))]
-pub struct GatewaySpec {
-    /// Name of its Deployment, Service and service account prefix, for example `istio-ingressgateway`.
-    #[schemars(length(min = 1, max = 50), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
-    pub name: String,
-    /// `false` takes a gateway of the profile away. `true` by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// Its namespace, which must exist. `spec.namespace` by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
-    pub namespace: Option<String>,
-    /// Type of its Service. `LoadBalancer` by default, `ClusterIP` for the profile's egress gateway.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub type_: Option<ServiceType>,
-    /// Ports of its Service, instead of `http2` 80 and `https` 443; `status-port` 15021 is always there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
-    pub ports: Vec<ServicePort>,
-    /// Number of pods. 1 by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100))]
-    pub replicas: Option<i32>,
-    /// Requests and limits, instead of the profile's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Resources>,
-    /// Labels that a Gateway object selects it by, instead of `istio: <name without "istio-">`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-}
-
-/// How a gateway's Service is reached.
+/// What deletion takes away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ServiceType {
-    /// An address of its own from the cluster's load balancer.
+pub enum Uninstall {
+    /// Everything but what may hold somebody's work or trust: the definitions with their objects, the mesh's
+    /// certificate authority, the namespace.
     #[default]
-    LoadBalancer,
-    /// A port on every node.
-    NodePort,
-    /// Only from inside the cluster.
-    ClusterIP,
+    Keep,
+    /// With the last MeshInstall also the certificate authority, its root in every namespace, the Leases, and all
+    /// objects of Istio's kinds with their definitions. The namespace stays.
+    Purge,
 }
 
-/// One port of a gateway's Service.
+/// When nodes pull images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ImagePullPolicy {
+    /// For every container.
+    Always,
+    /// When the node does not have it.
+    IfNotPresent,
+    /// Never.
+    Never,
+}
+
+impl ImagePullPolicy {
+    /// As a container has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
+/// A Secret by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ServicePort {
-    /// Its name, which also tells its protocol, for example `http2`, `https`, `tcp-mongo`.
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+pub struct SecretReference {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
-    /// The Service's port.
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: i32,
-    /// The port in the pod. 8080 for 80, 8443 for 443, else the Service's port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub target_port: Option<i32>,
-    /// The port on every node, when it must be a certain one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub node_port: Option<i32>,
-    /// TCP by default.
-    #[serde(default)]
-    pub protocol: TransportProtocol,
-}
-
-/// A port's transport.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum TransportProtocol {
-    /// TCP.
-    #[default]
-    TCP,
-    /// UDP.
-    UDP,
 }
 
 /// What sidecars and gateways start from.

@@ -18,7 +18,7 @@ pub struct MeshInstallStatus {
     /// `Healthy`, or the reason of the first condition that is not True.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// Reconciled, ControlPlaneReady, WebhookReady, GatewaysReady, and Ready, which sums them up.
+    /// Reconciled, ControlPlaneReady, WebhookReady, GatewaysReady, and Ready, which sums them up; SettingsEffective, InUse; Stalled when it is.
     #[serde(default)]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -26,6 +26,21 @@ pub struct MeshInstallStatus {
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["component".into(), "namespace".into(), "name".into()]))]
     pub components: Vec<ComponentStatus>,
+    /// Who uses this revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_plane: Option<DataPlaneStatus>,
+}
+
+/// Who uses a revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DataPlaneStatus {
+    /// Namespaces whose labels ask for it.
+    pub namespaces: i32,
+    /// Pods that carry its sidecar.
+    pub pods: i32,
+    /// Those of them whose sidecar is of another version than new pods get: restart their workloads.
+    pub outdated: i32,
 }
 
 /// One Deployment of the mesh.

@@ -40,7 +40,7 @@ fn columns_that_a_person_sees() {
             .collect()
     };
     assert_eq!(of(false), ["Version", "Revision", "Ready", "Status", "Age"]);
-    assert_eq!(of(true), ["Profile", "Namespace", "Message"]);
+    assert_eq!(of(true), ["Profile", "Namespace", "Pods", "Outdated", "Message"]);
 }
 
 #[test]
@@ -49,7 +49,10 @@ fn defaults_are_in_the_schema() {
     assert_eq!(spec_schema("namespace")["default"], "istio-system");
     assert_eq!(spec_schema("revision")["default"], "default");
     assert_eq!(spec_schema("profile")["default"], "default");
-    assert_eq!(spec_schema("profile")["enum"], json!(["default", "minimal", "demo"]));
+    assert_eq!(
+        spec_schema("profile")["enum"],
+        json!(["default", "minimal", "demo", "empty", "openshift", "preview", "remote"])
+    );
     let empty: MeshInstallSpec = serde_json::from_value(json!({})).expect("an empty spec is whole");
     assert_eq!(empty, MeshInstallSpec::default());
     assert_eq!(empty.profile, Profile::Default);

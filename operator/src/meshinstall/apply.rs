@@ -188,6 +188,10 @@ fn stranger(mesh: &Mesh, rendered: &Rendered, object: &DynamicObject, installs: 
     if object.owner_references().iter().any(|owner| owner.uid == mesh.uid) {
         return None;
     }
+    // A tag that has moved takes its configuration with it.
+    if rendered.object.labels().contains_key(labels::TAG) && object.labels().contains_key(labels::TAG) {
+        return None;
+    }
     let shared = !rendered.object.labels().contains_key(labels::OWNED_BY);
     let managed_by = object.labels().get(labels::KUBERNETES_MANAGED_BY);
     match object.labels().get(labels::OWNED_BY) {

@@ -1,14 +1,16 @@
 //! Reads what a MeshInstall names or must fit beside: other MeshInstalls, namespaces, control planes of other makers,
 //! the webhook's certificate authority. Everything else that a reconciliation needs is in [`crate::live::Live`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crds::install::{MeshInstall, MeshInstallSpec};
+use crds::install::{MeshInstall, MeshInstallSpec, MeshRevisionTag};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use names::{labels, resources};
+
+use crate::tag;
 
 /// What was read; plain values, so that everything after it is pure.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +26,8 @@ pub(crate) struct Dereferenced {
     pub(crate) foreign_control_planes: Vec<String>,
     /// The Secret with the webhook's certificate authority.
     pub(crate) webhook_ca: Option<Secret>,
+    /// The MeshRevisionTags that point at it.
+    pub(crate) tags: BTreeSet<String>,
 }
 
 /// Another MeshInstall.
@@ -43,11 +47,12 @@ pub(crate) enum NamespaceState {
     Terminating,
 }
 
-/// Reads what `install` names. `all` are all MeshInstalls, itself among them.
+/// Reads what `install` names. `all` are all MeshInstalls, itself among them, `tags` all tags.
 pub(crate) async fn dereference(
     client: &Client,
     install: &MeshInstall,
     all: &[MeshInstall],
+    tags: &[MeshRevisionTag],
 ) -> Result<Dereferenced, kube::Error> {
     let spec = install.spec.clone();
     let mut named: Vec<&str> = vec![&spec.namespace];
@@ -80,6 +85,7 @@ pub(crate) async fn dereference(
             .map(ResourceExt::name_any)
             .collect(),
         webhook_ca,
+        tags: tag::pointing_at(install, all, tags),
         spec,
     })
 }

@@ -5,15 +5,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crds::install::MeshInstall;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use names::{labels, resources};
+use names::{annotations, labels, resources};
 
 use super::apply::is_ignored;
 use super::build::display;
 use super::mesh::Component;
 use super::prune::Owned;
+use super::purge::Extent;
+use crate::usage::Usage;
 
 /// How long after its time a pod is still waited for: the kubelet of its node may be gone.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
@@ -61,6 +64,20 @@ impl Stage {
             Self::Rest => "the rest",
         }
     }
+}
+
+/// How long a deletion waits while somebody uses the revision, unless the spec says otherwise.
+const GRACE: u32 = 30;
+
+/// How long to wait before the first step; None when it is time, nobody uses the revision, or somebody has said not to.
+pub(crate) fn grace(install: &MeshInstall, usage: &Usage, now: Timestamp) -> Option<Duration> {
+    let forced = install.annotations().get(annotations::FORCE_DELETE).is_some_and(|value| value == "true");
+    if forced || !usage.is_used() {
+        return None;
+    }
+    let grace = SignedDuration::from_secs(install.spec.deletion_grace_period_seconds.unwrap_or(GRACE).into());
+    let end = install.metadata.deletion_timestamp.as_ref()?.0 + grace;
+    Duration::try_from(end.duration_since(now)).ok().filter(|left| !left.is_zero())
 }
 
 /// What is to be done next.
@@ -125,7 +142,21 @@ fn shortened(names: &[String]) -> String {
 }
 
 /// What stays, for the last event.
-pub(crate) fn kept(namespace: &str) -> String {
+pub(crate) fn kept(namespace: &str, purged: Option<(Extent, &[String])>) -> String {
+    match purged {
+        Some((Extent { last_of_all: true, .. }, [])) => return format!("Kept: namespace {namespace}"),
+        Some((Extent { last_of_all: true, .. }, left)) => {
+            return format!("Kept: namespace {namespace}, {}", shortened(left));
+        }
+        Some((Extent { last_of_its_namespace: true, .. }, _)) => {
+            return format!(
+                "Kept, since there are other MeshInstalls: namespace {namespace}, ConfigMap {} in every namespace, and all \
+                 CustomResourceDefinitions with their objects",
+                resources::ROOT_CERT_CONFIG_MAP
+            );
+        }
+        _ => {}
+    }
     format!(
         "Kept: namespace {namespace} with its Leases, Secret {namespace}/{} (the mesh's certificate authority), ConfigMap \
          {} in every namespace, and all CustomResourceDefinitions with their objects",

@@ -2,10 +2,12 @@
 //!
 //! [`super::validate`] makes it, [`super::build`] renders it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crds::install::{Resources, ServiceType};
+use crds::install::{Autoscaling, Overlay, Resources, ServiceSettings, ServiceType};
+use k8s_openapi::api::core::v1::{Affinity, EnvVar, Toleration, TopologySpreadConstraint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use names::{labels, resources};
 use serde_json::{Map, Value};
 
@@ -51,26 +53,74 @@ pub(crate) struct Mesh {
     pub(crate) uid: String,
     pub(crate) namespace: String,
     pub(crate) revision: String,
-    /// Also the tag of its images.
+    /// Tags that lead to it, too.
+    pub(crate) tags: BTreeSet<String>,
     pub(crate) version: String,
-    pub(crate) hub: String,
-    pub(crate) control_plane: Workload,
-    pub(crate) webhook: Workload,
+    pub(crate) images: Images,
+    /// None where the spec has switched it off.
+    pub(crate) control_plane: Option<Workload>,
+    /// None where the spec has switched it off.
+    pub(crate) webhook: Option<Workload>,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) proxy: Proxy,
     /// MeshConfig as the ConfigMap carries it.
     pub(crate) mesh_config: Map<String, Value>,
+    /// Fields of the spec that change nothing, for a condition.
+    pub(crate) without_effect: Vec<String>,
     /// Of 100 requests, how many are traced.
     pub(crate) trace_sampling: u8,
+    /// The namespace gives users and groups their ids.
+    pub(crate) openshift: bool,
+}
+
+/// Where images come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Images {
+    pub(crate) hub: String,
+    pub(crate) tag: String,
+    pub(crate) pull_policy: &'static str,
+    /// Names of Secrets, in each pod's own namespace.
+    pub(crate) pull_secrets: Vec<String>,
 }
 
 /// One Deployment.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Workload {
     pub(crate) image: String,
+    pub(crate) resources: Resources,
+    pub(crate) scale: Scale,
+    pub(crate) pods: Pods,
+    pub(crate) overlays: Vec<Overlay>,
+}
+
+/// How many pods there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scale {
     /// None leaves the number to whoever scales the Deployment.
     pub(crate) replicas: Option<i32>,
-    pub(crate) resources: Resources,
+    pub(crate) autoscaling: Option<Autoscaling>,
+    /// None: no disruption budget.
+    pub(crate) budget: Option<Budget>,
+}
+
+/// How many pods may be evicted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Budget {
+    MinAvailable(IntOrString),
+    MaxUnavailable(IntOrString),
+}
+
+/// Where pods run and what they carry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Pods {
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) node_selector: BTreeMap<String, String>,
+    pub(crate) affinity: Option<Affinity>,
+    pub(crate) tolerations: Vec<Toleration>,
+    pub(crate) topology_spread: Vec<TopologySpreadConstraint>,
+    pub(crate) priority_class: Option<String>,
+    pub(crate) env: Vec<EnvVar>,
 }
 
 /// One gateway.
@@ -79,9 +129,12 @@ pub(crate) struct Gateway {
     pub(crate) name: String,
     pub(crate) namespace: String,
     pub(crate) service_type: ServiceType,
+    pub(crate) service: ServiceSettings,
     pub(crate) ports: Vec<GatewayPort>,
-    pub(crate) replicas: Option<i32>,
     pub(crate) resources: Resources,
+    pub(crate) scale: Scale,
+    pub(crate) pods: Pods,
+    pub(crate) overlays: Vec<Overlay>,
     /// What a Gateway object selects the pods by.
     pub(crate) labels: BTreeMap<String, String>,
 }

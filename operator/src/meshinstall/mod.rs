@@ -1,7 +1,7 @@
 //! One reconciliation of a MeshInstall, step by step; each step is a file.
 //!
 //! [`dereference`] (read what it names) -> [`validate`] (what it means, or which field is wrong) -> [`build`] (plain
-//! objects) -> [`apply`] -> [`prune`] -> [`status`]; [`finalize`] when it is deleted. [`trust`] is the webhook's
+//! objects) -> [`apply`] -> [`prune`] -> [`status`]; [`finalize`] and [`purge`] when it is deleted. [`trust`] is the webhook's
 //! certificate authority, [`mesh_config`] and [`profile`] what a spec starts from; [`injection`] is for the command line.
 
 pub(crate) mod apply;
@@ -14,6 +14,7 @@ mod mesh_config;
 mod pod_trouble;
 mod profile;
 pub(crate) mod prune;
+mod purge;
 pub(crate) mod reconcile;
 pub(crate) mod status;
 #[cfg(test)]

@@ -10,6 +10,10 @@ use super::mesh::GatewayPort;
 
 /// A profile's values.
 pub(crate) struct Defaults {
+    /// Whether control plane and webhook are there.
+    pub(crate) enabled: bool,
+    /// Whether the namespace gives users and groups their ids.
+    pub(crate) openshift: bool,
     pub(crate) control_plane: Resources,
     pub(crate) webhook: Resources,
     /// Pods of the webhook; None leaves the number to whoever scales its Deployment. Pods of the mesh and rules are
@@ -31,6 +35,8 @@ pub(crate) struct Defaults {
 pub(crate) fn defaults(profile: Profile) -> Defaults {
     let proxy = Resources::new([("cpu", "100m"), ("memory", "128Mi")], [("cpu", "2"), ("memory", "1Gi")]);
     let standard = Defaults {
+        enabled: true,
+        openshift: false,
         control_plane: Resources::new([("cpu", "100m"), ("memory", "128Mi")], []),
         webhook: Resources::new([("cpu", "50m"), ("memory", "64Mi")], []),
         webhook_replicas: Some(2),
@@ -41,8 +47,11 @@ pub(crate) fn defaults(profile: Profile) -> Defaults {
         gateways: &[(resources::INGRESS_GATEWAY, ServiceType::LoadBalancer)],
     };
     match profile {
-        Profile::Default => standard,
+        // What Istio's `preview` adds is the proxies' DNS, which ours do not have. `remote` is refused before.
+        Profile::Default | Profile::Preview | Profile::Remote => standard,
         Profile::Minimal => Defaults { gateways: &[], webhook_replicas: None, ..standard },
+        Profile::Empty => Defaults { enabled: false, gateways: &[], webhook_replicas: None, ..standard },
+        Profile::Openshift => Defaults { openshift: true, ..standard },
         Profile::Demo => {
             let small = Resources::new([("cpu", "10m"), ("memory", "40Mi")], []);
             Defaults {
@@ -57,6 +66,7 @@ pub(crate) fn defaults(profile: Profile) -> Defaults {
                     (resources::INGRESS_GATEWAY, ServiceType::LoadBalancer),
                     (resources::EGRESS_GATEWAY, ServiceType::ClusterIP),
                 ],
+                ..standard
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Preconditions, PropagationPolicy};
 use kube::{Client, ResourceExt};
+use names::labels;
 
 use super::apply::is_ignored;
 use super::build::{Rendered, display};
@@ -35,8 +36,10 @@ pub(crate) async fn delete(client: &Client, (resource, object): &Owned) -> Resul
         Some(namespace) => Api::namespaced_with(client.clone(), &namespace, resource),
         None => Api::all_with(client.clone(), resource),
     };
+    // A tag's configuration can have moved to another MeshInstall since it was looked at; it keeps its uid then.
+    let unchanged = object.labels().contains_key(labels::TAG).then(|| object.resource_version()).flatten();
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
+        preconditions: Some(Preconditions { uid: object.uid(), resource_version: unchanged }),
         propagation_policy: Some(PropagationPolicy::Background),
         ..DeleteParams::default()
     };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crds::install::condition::{ConditionType, Reason};
-use crds::install::{MeshInstall, MeshInstallStatus};
+use crds::install::{MeshInstall, MeshInstallStatus, Uninstall};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
@@ -16,6 +16,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource, ResourceExt};
 use names::resources;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::apply::{self, ApplyError, Done, Outcome};
@@ -23,12 +24,15 @@ use super::build::{self, Admission, RenderError, Rendered};
 use super::dereference::{self, dereference};
 use super::finalize::{self, Next};
 use super::prune;
+use super::purge::{Extent, purge};
 use super::status::{self, Observed, Verdict};
 use super::trust::WebhookCa;
 use super::validate::{Invalid, RelatedImages, validate};
 use crate::answer::words;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::tag;
+use crate::usage::Usage;
 
 /// How soon a MeshInstall that does not fit beside something else is looked at again: what it collides with is not watched.
 const RECHECK: Duration = Duration::from_secs(10);
@@ -44,6 +48,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) made: Made,
     pub(crate) authorities: Authorities,
+    /// Told when a reconciliation has ended: tags look at what has become of them.
+    pub(crate) reconciled: watch::Sender<()>,
 }
 
 /// The webhooks' certificate authorities that this process has put in force, by namespace: a Secret that is gone or
@@ -117,6 +123,7 @@ pub(crate) async fn reconcile(
         Err(invalid) => report_unreadable(&context, invalid).await,
     };
     timer.done(result.is_ok());
+    context.reconciled.send_replace(());
     result
 }
 
@@ -129,9 +136,10 @@ async fn bring_about(context: &Context, install: &MeshInstall) -> Result<Action,
     }
 
     match steps(context, install, now).await {
-        Ok((outcomes, action)) => {
+        Ok(Applied { outcomes, without_effect, action }) => {
             report(context, install, &outcomes).await;
-            let observed = Observed::after_apply(&outcomes, context.live.pods_of(&install.name_any()));
+            let pods = context.live.pods_of(&install.name_any());
+            let observed = Observed::after_apply(&outcomes, pods, usage(context, install), without_effect);
             settle(context, install, &observed, Verdict::applied(outcomes.len()), now).await?;
             Ok(action)
         }
@@ -165,11 +173,22 @@ impl<E: Into<Error>> From<E> for Stop {
     }
 }
 
+/// What the steps came to.
+struct Applied {
+    outcomes: Vec<Outcome>,
+    /// Fields of the spec that change nothing.
+    without_effect: Vec<String>,
+    /// When to look again.
+    action: Action,
+}
+
 /// The steps from reading to pruning.
-async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Result<(Vec<Outcome>, Action), Stop> {
+async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Result<Applied, Stop> {
     let Context { client, live, .. } = context;
     let installs = live.installs();
-    let read = dereference(client, install, &installs).await.map_err(request("what the spec names cannot be read"))?;
+    let read = dereference(client, install, &installs, &live.tags())
+        .await
+        .map_err(request("what the spec names cannot be read"))?;
     let mesh = validate(&read, &context.related_images).map_err(Stop::Invalid)?;
 
     let last = context.authorities.of(&mesh.namespace);
@@ -198,12 +217,20 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
         let event = Event { secondary, ..event(EventType::Normal, "Pruned", &text) };
         publish(context, &event, &install.object_ref(&())).await;
     }
-    Ok((outcomes, Action::requeue(authority.next_change(now).max(Duration::from_secs(1)))))
+    let action = Action::requeue(authority.next_change(now).max(Duration::from_secs(1)));
+    Ok(Applied { outcomes, without_effect: mesh.without_effect, action })
 }
 
 fn as_watched(context: &Context, install: &MeshInstall) -> Observed {
     let name = install.name_any();
-    Observed::from_watches(&context.live.owned_by(&name), context.live.pods_of(&name))
+    Observed::from_watches(&context.live.owned_by(&name), context.live.pods_of(&name), usage(context, install))
+}
+
+/// Who uses the revision of this MeshInstall.
+fn usage(context: &Context, install: &MeshInstall) -> Usage {
+    let mut names = tag::pointing_at(install, &context.live.installs(), &context.live.tags());
+    names.insert(install.spec.revision.clone());
+    context.live.usage(&names, install.spec.tag.as_ref().unwrap_or(&install.spec.version))
 }
 
 /// Tells of what was put back: somebody has edited or deleted it and should know what to do instead.
@@ -318,6 +345,31 @@ async fn delete(context: &Context, install: &MeshInstall) -> Result<Action, Erro
         return Ok(Action::await_change());
     }
     let now = Timestamp::now();
+    let usage = usage(context, install);
+    if let Some(wait) = finalize::grace(install, &usage, now) {
+        let text = format!(
+            "Revision {} is in use: {usage}. It is taken away in {} s; move the workloads to another revision before. To \
+             take it away at once: kubectl annotate mi {name} {}=true",
+            install.spec.revision,
+            wait.as_secs(),
+            names::annotations::FORCE_DELETE,
+        );
+        let told = install.status.as_ref().and_then(|s| s.state.as_deref()) == Some(Reason::Deleting.as_str());
+        if !told {
+            warn!(meshinstall = %name, "{text}");
+            publish(
+                context,
+                &event(EventType::Warning, Reason::ReferencedByWorkloads.as_str(), &text),
+                &install.object_ref(&()),
+            )
+            .await;
+            let text =
+                format!("Deleting: waiting until nobody uses the revision, at most {} s: {usage}.", wait.as_secs());
+            let status = status::deleting(&text, install.metadata.generation, install.status.as_ref(), now);
+            write_status(context, install, status).await?;
+        }
+        return Ok(Action::requeue(wait));
+    }
     let (owned, pods) = (context.live.owned_by(&name), context.live.pods_of(&name));
     let (progress, action) = match finalize::next(&owned, &pods, now) {
         Next::Delete { objects, progress } => {
@@ -340,10 +392,20 @@ async fn delete(context: &Context, install: &MeshInstall) -> Result<Action, Erro
 async fn finish(context: &Context, install: &MeshInstall) -> Result<Action, Error> {
     let namespace = &install.spec.namespace;
     let others = dereference::others(install, &context.live.installs());
-    if !others.iter().any(|other| other.namespace == *namespace) {
+    let last_of_its_namespace = !others.iter().any(|other| other.namespace == *namespace);
+    if last_of_its_namespace {
         delete_authority(context, namespace).await?;
     }
-    let text = format!("The mesh is gone. {}.", finalize::kept(namespace));
+    let extent = Extent { last_of_its_namespace, last_of_all: others.is_empty() };
+    let left = match install.spec.uninstall {
+        Uninstall::Keep => None,
+        Uninstall::Purge => Some(
+            purge(&context.client, namespace, extent)
+                .await
+                .map_err(|(object, source)| Error::Delete { object, source })?,
+        ),
+    };
+    let text = format!("The mesh is gone. {}.", finalize::kept(namespace, left.as_deref().map(|left| (extent, left))));
     publish(context, &event(EventType::Normal, "Deleted", &text), &install.object_ref(&())).await;
     remove_finalizer(context, install).await?;
     context.made.forget(&install.uid().unwrap_or_default());

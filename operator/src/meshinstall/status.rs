@@ -15,6 +15,7 @@ use names::labels;
 use super::apply::{Done, Outcome};
 use super::mesh::Component;
 use super::pod_trouble::trouble;
+use crate::usage::Usage;
 
 /// A condition's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +78,22 @@ pub(crate) struct Observed {
     pub(crate) admission: bool,
     /// Deployments that wait for the control plane, as `namespace/name`.
     pub(crate) waiting: Vec<String>,
-    /// Whether the spec asks for gateways; None while it cannot be told.
-    pub(crate) gateways_wanted: Option<bool>,
+    /// The parts that the spec asks for; None while it cannot be told.
+    pub(crate) wanted: Option<Vec<Component>>,
+    /// Fields of the spec that change nothing; None while it cannot be told.
+    pub(crate) without_effect: Option<Vec<String>>,
+    /// Who uses the revision.
+    pub(crate) usage: Usage,
 }
 
 impl Observed {
     /// After objects were applied: what the API server answered is newer than what the watches know.
-    pub(crate) fn after_apply(outcomes: &[Outcome], pods: Vec<Arc<Pod>>) -> Self {
+    pub(crate) fn after_apply(
+        outcomes: &[Outcome],
+        pods: Vec<Arc<Pod>>,
+        usage: Usage,
+        without_effect: Vec<String>,
+    ) -> Self {
         let of_kind = |kind: &'static str| outcomes.iter().filter(move |o| o.rendered.resource.kind == kind);
         Self {
             deployments: of_kind("Deployment")
@@ -100,12 +110,14 @@ impl Observed {
                     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
                 })
                 .collect(),
-            gateways_wanted: Some(of_kind("Deployment").any(|o| o.rendered.component == Component::Gateway)),
+            wanted: Some(of_kind("Deployment").map(|outcome| outcome.rendered.component).collect()),
+            without_effect: Some(without_effect),
+            usage,
         }
     }
 
     /// While nothing could be applied: what the watches know. What ran before goes on running, and is reported on.
-    pub(crate) fn from_watches(owned: &[super::prune::Owned], pods: Vec<Arc<Pod>>) -> Self {
+    pub(crate) fn from_watches(owned: &[super::prune::Owned], pods: Vec<Arc<Pod>>, usage: Usage) -> Self {
         let deployments = owned
             .iter()
             .filter(|(resource, _)| resource.kind == "Deployment")
@@ -115,7 +127,12 @@ impl Observed {
             })
             .collect();
         let admission = ADMISSION.into_iter().all(|kind| owned.iter().any(|(resource, _)| resource.kind == kind));
-        Self { deployments, pods, admission, waiting: Vec::new(), gateways_wanted: None }
+        Self { deployments, pods, admission, usage, ..Self::default() }
+    }
+
+    /// Whether the spec is known not to ask for this part.
+    fn unwanted(&self, component: Component) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| !wanted.contains(&component))
     }
 }
 
@@ -127,13 +144,17 @@ fn parse_deployment(object: &DynamicObject) -> Option<Deployment> {
     object.try_parse().ok()
 }
 
-/// Whether the control plane that these outcomes brought in takes proxies: the gateways wait for it.
+/// Whether the control plane that these outcomes brought in takes proxies: the gateways wait for it. Where the spec asks
+/// for none there is nothing to wait for.
 pub(crate) fn control_plane_available(outcomes: &[Outcome]) -> bool {
-    outcomes
+    let mut deployments = outcomes
         .iter()
         .filter(|o| o.rendered.component == Component::ControlPlane && o.rendered.resource.kind == "Deployment")
-        .filter_map(|o| parse_deployment(o.current.as_deref()?))
-        .any(|deployment| rollout(&deployment).complete())
+        .peekable();
+    deployments.peek().is_none()
+        || deployments
+            .filter_map(|outcome| parse_deployment(outcome.current.as_deref()?))
+            .any(|deployment| rollout(&deployment).complete())
 }
 
 /// How far a Deployment's roll-out is.
@@ -203,6 +224,14 @@ fn assess(deployment: &Deployment, pods: &[Arc<Pod>]) -> Verdict {
 
 /// Judges one part of the mesh: the worst of its Deployments speaks for it.
 fn component(observed: &Observed, component: Component, what: &str) -> Verdict {
+    if observed.unwanted(component) {
+        let reason = if component == Component::Gateway { Reason::NoGateways } else { Reason::SwitchedOff };
+        let message = match component {
+            Component::Gateway => "The spec asks for no gateway.".to_owned(),
+            _ => format!("{what} is switched off by the spec."),
+        };
+        return Verdict::new(Truth::True, reason, message);
+    }
     let mut verdicts =
         observed.deployments.iter().filter(|(of, _)| *of == component).map(|(_, d)| assess(d, &observed.pods));
     let Some(first) = verdicts.next() else {
@@ -227,7 +256,7 @@ fn component(observed: &Observed, component: Component, what: &str) -> Verdict {
 fn verdicts(observed: &Observed, reconciled: Verdict) -> [(ConditionType, Verdict); 4] {
     let control_plane = component(observed, Component::ControlPlane, "The control plane");
     let mut webhook = component(observed, Component::Webhook, "The webhook");
-    if webhook.truth == Truth::True && !observed.admission {
+    if webhook.reason == Reason::Available && !observed.admission {
         webhook = Verdict::failed(
             Reason::WaitingForEndpoints,
             "The webhook's pods are available; admission is switched on as soon as its Service has them as endpoints.",
@@ -236,8 +265,6 @@ fn verdicts(observed: &Observed, reconciled: Verdict) -> [(ConditionType, Verdic
     let gateways = if let Some(first) = observed.waiting.first() {
         let message = format!("Deployment {first} waits until the control plane is available.");
         Verdict::failed(Reason::WaitingForControlPlane, message)
-    } else if observed.gateways_wanted == Some(false) {
-        Verdict::new(Truth::True, Reason::NoGateways, "The spec asks for no gateway.")
     } else {
         component(observed, Component::Gateway, "A gateway")
     };
@@ -257,24 +284,60 @@ pub(crate) fn status(
     previous: Option<&MeshInstallStatus>,
     now: Timestamp,
 ) -> MeshInstallStatus {
+    let stalled = reconciled.reason.on().contains(&ConditionType::Stalled).then(|| Verdict {
+        truth: Truth::True,
+        reason: reconciled.reason,
+        message: reconciled.message.clone(),
+    });
+    let before = previous.map(|previous| previous.conditions.as_slice()).unwrap_or_default();
     let parts = verdicts(observed, reconciled);
     let ready = match parts.iter().find(|(_, verdict)| verdict.truth != Truth::True) {
         Some((_, verdict)) => verdict.clone(),
-        None => Verdict::new(Truth::True, Reason::Healthy, "Control plane, webhook and gateways are available."),
+        None => Verdict::new(Truth::True, Reason::Healthy, "Everything that the spec asks for is available."),
     };
     let state = ready.reason.as_str().to_owned();
-    let all = parts.into_iter().chain([(ConditionType::Ready, ready)]);
+    let others = [
+        (ConditionType::Ready, ready),
+        (ConditionType::SettingsEffective, effective(observed)),
+        (ConditionType::InUse, in_use(&observed.usage)),
+    ];
+    let all = parts.into_iter().chain(others).chain(stalled.map(|verdict| (ConditionType::Stalled, verdict)));
     MeshInstallStatus {
         observed_generation: generation,
         state: Some(state),
-        conditions: all.map(|(of, verdict)| condition(of, &verdict, generation, previous, now)).collect(),
+        conditions: all.map(|(of, verdict)| condition(of, &verdict, generation, before, now)).collect(),
         components: components(observed),
+        data_plane: Some(observed.usage.status()),
+    }
+}
+
+/// Whether anybody uses a revision, or a tag.
+pub(crate) fn in_use(usage: &Usage) -> Verdict {
+    let text = usage.to_string();
+    let mut letters = text.chars();
+    let message: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect();
+    if usage.is_used() {
+        Verdict::new(Truth::True, Reason::ReferencedByWorkloads, message)
+    } else {
+        Verdict::failed(Reason::NotReferencedByAnything, message)
+    }
+}
+
+/// Whether every setting counts.
+fn effective(observed: &Observed) -> Verdict {
+    match observed.without_effect.as_deref() {
+        None => Verdict::unknown(),
+        Some([]) => Verdict::new(Truth::True, Reason::AllEffective, "Every field of the spec has its effect."),
+        Some(fields) => {
+            let message = format!("Accepted, as Istio's, and without effect: {}.", fields.join(", "));
+            Verdict::failed(Reason::WithoutEffect, message)
+        }
     }
 }
 
 /// The status at first sight, before anything has been found out: `kubectl wait` must not take silence for an answer.
 pub(crate) fn first_sight(generation: Option<i64>, now: Timestamp) -> MeshInstallStatus {
-    same_for_all(&Verdict::unknown(), generation, None, now)
+    same_for_all(&Verdict::unknown(), generation, &[], now)
 }
 
 /// The status while a MeshInstall is being deleted.
@@ -284,41 +347,46 @@ pub(crate) fn deleting(
     previous: Option<&MeshInstallStatus>,
     now: Timestamp,
 ) -> MeshInstallStatus {
-    let mut status = same_for_all(&Verdict::failed(Reason::Deleting, message), generation, previous, now);
+    let before = previous.map(|previous| previous.conditions.as_slice()).unwrap_or_default();
+    let mut status = same_for_all(&Verdict::failed(Reason::Deleting, message), generation, before, now);
     status.components = previous.map(|previous| previous.components.clone()).unwrap_or_default();
+    status.data_plane = previous.and_then(|previous| previous.data_plane.clone());
     status
 }
 
 /// The status of an object that cannot even be read.
 pub(crate) fn unreadable(error: &str, generation: Option<i64>, now: Timestamp) -> MeshInstallStatus {
-    same_for_all(&Verdict::failed(Reason::InvalidSpec, error), generation, None, now)
+    same_for_all(&Verdict::failed(Reason::InvalidSpec, error), generation, &[], now)
 }
 
 fn same_for_all(
     verdict: &Verdict,
     generation: Option<i64>,
-    previous: Option<&MeshInstallStatus>,
+    previous: &[Condition],
     now: Timestamp,
 ) -> MeshInstallStatus {
     MeshInstallStatus {
         observed_generation: generation,
         state: Some(verdict.reason.as_str().to_owned()),
-        conditions: ConditionType::ALL
+        conditions: ConditionType::ALWAYS
             .into_iter()
             .map(|of| condition(of, verdict, generation, previous, now))
             .collect(),
         components: Vec::new(),
+        data_plane: None,
     }
 }
 
-fn condition(
+/// One condition; the time of its last change is that of the previous one, if it says the same.
+pub(crate) fn condition(
     of: ConditionType,
     verdict: &Verdict,
     generation: Option<i64>,
-    previous: Option<&MeshInstallStatus>,
+    previous: &[Condition],
     now: Timestamp,
 ) -> Condition {
-    let before = previous.and_then(|previous| find(previous, of)).filter(|old| old.status == verdict.truth.as_str());
+    let same = |old: &&Condition| old.type_ == of.as_str() && old.status == verdict.truth.as_str();
+    let before = previous.iter().find(same);
     // The API stores whole seconds; with fractions a condition would never equal what was written.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     Condition {

@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 use super::apply::{Step, decide};
 use super::build::Rendered;
 use super::dereference::{Dereferenced, NamespaceState, Other};
-use super::finalize::{Next, next};
+use super::finalize::{Next, grace, next};
 use super::mesh::Component;
 use super::prune::Owned;
 use super::status::{Observed, Verdict, deleting, find, first_sight, status};
 use super::validate::{RelatedImages, validate};
+use crate::usage::Usage;
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
@@ -135,6 +136,68 @@ fn what_cannot_work_names_its_field() {
             Reason::InvalidSpec,
             "spec.meshConfig.extensionProviders[1].name: extensionProviders[0] is called \"z\" too",
         ),
+        (
+            "a field that MeshConfig does not have",
+            read(json!({"meshConfig": {"accesslogFile": "/dev/stdout"}})),
+            Reason::InvalidSpec,
+            "spec.meshConfig.accesslogFile: Istio's configuration has no such field; is accessLogFile meant?",
+        ),
+        (
+            "a field that ProxyConfig does not have",
+            read(json!({"meshConfig": {"defaultConfig": {"zzz": 1}}})),
+            Reason::InvalidSpec,
+            "spec.meshConfig.defaultConfig.zzz: Istio's configuration has no such field",
+        ),
+        (
+            "an affinity with a field that Kubernetes does not have",
+            read(json!({"controlPlane": {"pod": {"affinity": {"podAffinity": {"requiredDuringScheduling": []}}}}})),
+            Reason::InvalidSpec,
+            "spec.controlPlane.pod.affinity.podAffinity.requiredDuringScheduling: Kubernetes has no such field",
+        ),
+        (
+            "an affinity of the wrong type",
+            read(json!({"webhook": {"pod": {"affinity": {"nodeAffinity": "zone"}}}})),
+            Reason::InvalidSpec,
+            "spec.webhook.pod.affinity.nodeAffinity: invalid type",
+        ),
+        (
+            "a spread without a key",
+            read(json!({"gateways": [{"name": "a", "pod": {"topologySpreadConstraints": [{"maxSkew": 1}]}}]})),
+            Reason::InvalidSpec,
+            "spec.gateways[0].pod.topologySpreadConstraints[0]: needs topologyKey",
+        ),
+        (
+            "a label of ours on pods",
+            read(json!({"controlPlane": {"pod": {"labels": {"app.kubernetes.io/name": "x"}}}})),
+            Reason::InvalidSpec,
+            "spec.controlPlane.pod.labels: label \"app.kubernetes.io/name\" is the operator's own",
+        ),
+        (
+            "a budget that no drain can keep",
+            read(json!({"controlPlane": {"disruptionBudget": {"minAvailable": 1}}})),
+            Reason::InvalidSpec,
+            "spec.controlPlane.disruptionBudget.minAvailable: no node could be drained",
+        ),
+        (
+            "a variable twice",
+            read(json!({"webhook": {"pod": {"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}}})),
+            Reason::InvalidSpec,
+            "spec.webhook.pod.env: A stands there twice",
+        ),
+        (
+            "a gateway with the name of the control plane",
+            read(json!({"gateways": [{"name": "istiod"}]})),
+            Reason::InvalidSpec,
+            "spec.gateways[0].name: \"istiod\" is the name of a part of the mesh in this namespace",
+        ),
+        (
+            "a block of addresses that is none",
+            read(
+                json!({"gateways": [{"name": "a", "service": {"loadBalancerSourceRanges": ["10.0.0.1/8", "office"]}}]}),
+            ),
+            Reason::InvalidSpec,
+            "spec.gateways[0].service.loadBalancerSourceRanges[1]: \"office\" is not a block of addresses",
+        ),
     ];
     for (name, read, reason, message) in rows {
         let invalid = validate(&read, &RelatedImages::default()).expect_err(name);
@@ -191,7 +254,8 @@ fn an_image_is_the_specs_then_the_environments_then_the_default() {
         ),
     ] {
         let mesh = validate(&read(spec), &related).expect(name);
-        assert_eq!((mesh.control_plane.image, mesh.proxy.image), (control_plane, proxy), "{name}");
+        let image = mesh.control_plane.map(|workload| workload.image).unwrap_or_default();
+        assert_eq!((image, mesh.proxy.image), (control_plane, proxy), "{name}");
         assert_eq!(mesh.proxy.image_value, value, "{name}");
     }
 }
@@ -308,7 +372,9 @@ fn observed(control_plane: Deployment) -> Observed {
         pods: Vec::new(),
         admission: true,
         waiting: Vec::new(),
-        gateways_wanted: Some(true),
+        wanted: Some(vec![Component::ControlPlane, Component::Webhook, Component::Gateway]),
+        without_effect: Some(Vec::new()),
+        usage: Usage::default(),
     }
 }
 
@@ -327,13 +393,14 @@ fn at_first_sight_nothing_is_claimed() {
     assert_eq!(status.state.as_deref(), Some("Reconciling"));
     assert!(conditions(&status).iter().all(|(_, truth, reason)| truth == "Unknown" && reason == "Reconciling"));
     assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(1)));
-    assert_eq!(status.conditions.len(), ConditionType::ALL.len());
+    assert_eq!(status.conditions.len(), ConditionType::ALWAYS.len());
 }
 
 #[test]
 fn all_well() {
     let status = status(&observed(available("istiod")), Verdict::applied(30), Some(3), None, NOW);
-    assert!(conditions(&status).iter().all(|(_, truth, _)| truth == "True"), "{:?}", status.conditions);
+    let not_true: Vec<_> = conditions(&status).into_iter().filter(|(_, truth, _)| truth != "True").collect();
+    assert_eq!(not_true, [("InUse".to_owned(), "False".to_owned(), "NotReferencedByAnything".to_owned())]);
     assert_eq!(status.state.as_deref(), Some("Healthy"));
     let components: Vec<String> =
         status.components.iter().map(|c| format!("{} {} {}", c.component, c.name, c.ready)).collect();
@@ -453,7 +520,7 @@ fn what_is_still_missing() {
         ),
         (
             "no gateway asked for",
-            Observed { gateways_wanted: Some(false), ..healthy() },
+            Observed { wanted: Some(vec![Component::ControlPlane, Component::Webhook]), ..healthy() },
             ConditionType::GatewaysReady,
             "True",
             "NoGateways",
@@ -476,6 +543,75 @@ fn a_wrong_spec_is_said_while_the_rest_runs_on() {
         ("False".into(), "UnknownVersion".into(), "spec.version: no".into())
     );
     assert_eq!(says(&status, ConditionType::ControlPlaneReady).0, "True");
+    assert_eq!(
+        says(&status, ConditionType::Stalled),
+        ("True".into(), "UnknownVersion".into(), "spec.version: no".into())
+    );
+    let tried_again = Verdict::failed(Reason::ApplyFailed, "the API server is away");
+    let status = super::status::status(&observed(available("istiod")), tried_again, Some(4), None, NOW);
+    assert!(find(&status, ConditionType::Stalled).is_none(), "what is tried again is not stalled");
+}
+
+#[test]
+fn a_part_that_is_switched_off_is_not_missed() {
+    let observed = Observed { wanted: Some(Vec::new()), without_effect: Some(Vec::new()), ..Observed::default() };
+    let status = status(&observed, Verdict::applied(0), Some(1), None, NOW);
+    assert_eq!(says(&status, ConditionType::ControlPlaneReady).1, "SwitchedOff");
+    assert_eq!(says(&status, ConditionType::WebhookReady).1, "SwitchedOff");
+    assert_eq!(says(&status, ConditionType::GatewaysReady).1, "NoGateways");
+    assert_eq!(says(&status, ConditionType::Ready).0, "True");
+}
+
+#[test]
+fn what_has_no_effect_is_named() {
+    for (name, spec, expected) in [
+        ("nothing asked for", json!({}), vec![]),
+        ("a profile's own", json!({"profile": "demo"}), vec![]),
+        ("what is so anyway", json!({"meshConfig": {"enableTracing": false, "accessLogEncoding": "TEXT"}}), vec![]),
+        (
+            "two levels",
+            json!({"meshConfig": {"enableTracing": true, "defaultConfig": {"tracing": {"sampling": 1}}}}),
+            vec!["spec.meshConfig.enableTracing", "spec.meshConfig.defaultConfig.tracing"],
+        ),
+    ] {
+        let mesh = validate(&read(spec), &RelatedImages::default()).expect(name);
+        assert_eq!(mesh.without_effect, expected, "{name}");
+        let observed = Observed { without_effect: Some(mesh.without_effect), ..observed(available("istiod")) };
+        let status = status(&observed, Verdict::applied(1), Some(1), None, NOW);
+        let (truth, _, message) = says(&status, ConditionType::SettingsEffective);
+        assert_eq!(truth == "True", expected.is_empty(), "{name}: {message}");
+        assert!(expected.iter().all(|field| message.contains(field)), "{name}: {message}");
+        assert_eq!(says(&status, ConditionType::Ready).0, "True", "{name}: Ready does not wait for it");
+    }
+}
+
+#[test]
+fn a_deletion_waits_while_the_revision_is_used() {
+    let used = Usage { namespaces: vec!["default".into()], ..Usage::default() };
+    let install = |seconds: i64, more: Value| {
+        let mut object = json!({
+            "apiVersion": "install.forestay.dev/v1alpha1", "kind": "MeshInstall",
+            "metadata": {"name": "default", "deletionTimestamp": (NOW - SignedDuration::from_secs(seconds)).to_string()},
+            "spec": {},
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            object[key.as_str()] = value.clone();
+        }
+        serde_json::from_value::<crds::install::MeshInstall>(object).expect("a MeshInstall")
+    };
+    let forced = json!({"metadata": {
+        "name": "default", "deletionTimestamp": NOW.to_string(),
+        "annotations": {"install.forestay.dev/force-delete": "true"},
+    }});
+    for (name, install, usage, wait) in [
+        ("in use", install(10, json!({})), &used, Some(20)),
+        ("long enough", install(30, json!({})), &used, None),
+        ("nobody uses it", install(0, json!({})), &Usage::default(), None),
+        ("a spec of its own", install(10, json!({"spec": {"deletionGracePeriodSeconds": 60}})), &used, Some(50)),
+        ("forced", install(0, forced), &used, None),
+    ] {
+        assert_eq!(grace(&install, usage, NOW).map(|wait| wait.as_secs()), wait, "{name}");
+    }
 }
 
 #[test]

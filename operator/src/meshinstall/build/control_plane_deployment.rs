@@ -6,9 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use names::{labels, ports};
 
 use super::pod;
-use crate::meshinstall::mesh::{Component, Mesh};
+use crate::meshinstall::mesh::{Component, Mesh, Workload};
 
-pub(super) fn build(mesh: &Mesh) -> Deployment {
+pub(super) fn build(mesh: &Mesh, workload: &Workload) -> Deployment {
     let selector = pod::control_plane_selector(mesh);
     let mut metadata = mesh.object(Component::ControlPlane, &mesh.namespace, &mesh.istiod());
     metadata.labels.get_or_insert_default().extend([
@@ -27,41 +27,43 @@ pub(super) fn build(mesh: &Mesh) -> Deployment {
     let mut annotations = pod::scrape(ports::MONITORING, None);
     annotations.insert(labels::INJECT.to_owned(), "false".to_owned());
 
+    let mut template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(pod_labels),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            service_account_name: Some(mesh.istiod()),
+            security_context: Some(pod::pod_security(mesh.openshift, false)),
+            containers: vec![container(mesh, workload)],
+            tolerations: Some(vec![Toleration {
+                key: Some("cni.istio.io/not-ready".into()),
+                operator: Some("Exists".into()),
+                ..Toleration::default()
+            }]),
+            ..PodSpec::default()
+        }),
+    };
+    pod::shape(&mut template, mesh, &workload.pods, &selector);
+
     Deployment {
         metadata,
         spec: Some(DeploymentSpec {
-            replicas: mesh.control_plane.replicas,
+            replicas: workload.scale.replicas,
             selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
             strategy: Some(pod::strategy()),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(pod_labels),
-                    annotations: Some(annotations),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(PodSpec {
-                    service_account_name: Some(mesh.istiod()),
-                    security_context: Some(pod::pod_security(false)),
-                    containers: vec![container(mesh)],
-                    tolerations: Some(vec![Toleration {
-                        key: Some("cni.istio.io/not-ready".into()),
-                        operator: Some("Exists".into()),
-                        ..Toleration::default()
-                    }]),
-                    ..PodSpec::default()
-                }),
-            },
+            template,
             ..DeploymentSpec::default()
         }),
         status: None,
     }
 }
 
-fn container(mesh: &Mesh) -> Container {
+fn container(mesh: &Mesh, workload: &Workload) -> Container {
     Container {
         name: "discovery".into(),
-        image: Some(mesh.control_plane.image.clone()),
-        image_pull_policy: Some("IfNotPresent".into()),
+        image: Some(workload.image.clone()),
         args: Some(vec!["istiod".into()]),
         ports: Some(vec![
             pod::port("http-debug", ports::READINESS),
@@ -79,7 +81,7 @@ fn container(mesh: &Mesh) -> Container {
             pod::env("CLUSTER_ID", names::CLUSTER_ID),
         ]),
         readiness_probe: Some(pod::http_probe("/ready", ports::READINESS, 1, 3)),
-        resources: Some((&mesh.control_plane.resources).into()),
+        resources: Some((&workload.resources).into()),
         security_context: Some(pod::container_security()),
         ..Container::default()
     }

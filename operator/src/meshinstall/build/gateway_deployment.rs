@@ -32,27 +32,33 @@ pub(super) fn build(mesh: &Mesh, gateway: &Gateway, account: &str) -> Result<Dep
     ]);
     pod_labels.extend(gateway.labels.clone());
 
+    let mut template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(pod_labels),
+            annotations: Some(pod::scrape(ports::AGENT, Some("/stats/prometheus"))),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            service_account_name: Some(account.to_owned()),
+            automount_service_account_token: Some(false),
+            security_context: Some(pod::pod_security(
+                mesh.openshift,
+                gateway.ports.iter().any(|port| port.target_port < 1024),
+            )),
+            containers: vec![container(mesh, gateway)?],
+            volumes: Some(volumes()),
+            ..PodSpec::default()
+        }),
+    };
+    pod::shape(&mut template, mesh, &gateway.pods, &selector);
+
     Ok(Deployment {
         metadata,
         spec: Some(DeploymentSpec {
-            replicas: gateway.replicas,
+            replicas: gateway.scale.replicas,
             selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
             strategy: Some(pod::strategy()),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(pod_labels),
-                    annotations: Some(pod::scrape(ports::AGENT, Some("/stats/prometheus"))),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(PodSpec {
-                    service_account_name: Some(account.to_owned()),
-                    automount_service_account_token: Some(false),
-                    security_context: Some(pod::pod_security(gateway.ports.iter().any(|port| port.target_port < 1024))),
-                    containers: vec![container(mesh, gateway)?],
-                    volumes: Some(volumes()),
-                    ..PodSpec::default()
-                }),
-            },
+            template,
             ..DeploymentSpec::default()
         }),
         status: None,
@@ -77,7 +83,6 @@ fn container(mesh: &Mesh, gateway: &Gateway) -> Result<Container, RenderError> {
     Ok(Container {
         name: "istio-proxy".into(),
         image: Some(mesh.proxy.image.clone()),
-        image_pull_policy: Some("IfNotPresent".into()),
         args: Some(vec![
             "proxy".into(),
             "router".into(),

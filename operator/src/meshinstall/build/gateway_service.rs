@@ -14,6 +14,11 @@ pub(super) fn build(mesh: &Mesh, gateway: &Gateway) -> Service {
     all.insert(labels::APP.to_owned(), gateway.name.clone());
     all.insert(labels::KUBERNETES_NAME.to_owned(), gateway.name.clone());
     all.extend(gateway.labels.clone());
+    let own = &gateway.service;
+    all.extend(own.labels.clone());
+    metadata.annotations = (!own.annotations.is_empty()).then(|| own.annotations.clone());
+    let list = |of: &[String]| (!of.is_empty()).then(|| of.to_vec());
+    let families: Vec<String> = own.ip_families.iter().map(|family| format!("{family:?}")).collect();
     let ports = gateway.ports.iter().map(|port| ServicePort {
         name: Some(port.name.clone()),
         port: port.port,
@@ -35,6 +40,14 @@ pub(super) fn build(mesh: &Mesh, gateway: &Gateway) -> Service {
             ),
             ports: Some(ports.collect()),
             selector: Some(pod::gateway_selector(gateway)),
+            external_traffic_policy: own.external_traffic_policy.map(|policy| format!("{policy:?}")),
+            load_balancer_class: own.load_balancer_class.clone(),
+            load_balancer_ip: own.load_balancer_ip.clone(),
+            load_balancer_source_ranges: list(&own.load_balancer_source_ranges),
+            allocate_load_balancer_node_ports: own.allocate_load_balancer_node_ports,
+            external_ips: list(&own.external_ips),
+            ip_family_policy: own.ip_family_policy.map(|policy| format!("{policy:?}")),
+            ip_families: list(&families),
             ..ServiceSpec::default()
         }),
         status: None,

@@ -33,13 +33,14 @@ fn config() -> Value {
 fn values(mesh: &Mesh) -> Result<Value, RenderError> {
     Ok(json!({
         "global": {
-            "hub": mesh.hub,
-            "tag": mesh.version,
+            "hub": mesh.images.hub,
+            "tag": mesh.images.tag,
             "istioNamespace": mesh.namespace,
-            "imagePullPolicy": "IfNotPresent",
-            "imagePullSecrets": [],
+            "imagePullPolicy": mesh.images.pull_policy,
+            "imagePullSecrets": mesh.images.pull_secrets,
             "meshID": mesh.trust_domain(),
             "network": "",
+            "platform": if mesh.openshift { "openshift" } else { "" },
             "multiCluster": {"clusterName": names::CLUSTER_ID},
             "proxy": {
                 "image": mesh.proxy.image_value,

@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ContainerPort, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, ObjectFieldSelector,
-    PodSecurityContext, Probe, SeccompProfile, SecurityContext, TopologySpreadConstraint,
+    Capabilities, ContainerPort, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, LocalObjectReference,
+    ObjectFieldSelector, PodSecurityContext, PodTemplateSpec, Probe, SeccompProfile, SecurityContext,
+    TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use names::{labels, ports};
 
-use crate::meshinstall::mesh::{Component, Gateway, Mesh};
+use crate::meshinstall::mesh::{Component, Gateway, Mesh, Pods};
 
-/// Pod Security `restricted`, the pod's half.
-pub(crate) fn pod_security(sysctl_unprivileged_ports: bool) -> PodSecurityContext {
+/// Pod Security `restricted`, the pod's half. Where the namespace gives the ids (OpenShift), none may be asked for.
+pub(crate) fn pod_security(ids_of_the_namespace: bool, sysctl_unprivileged_ports: bool) -> PodSecurityContext {
+    let id = (!ids_of_the_namespace).then_some(ports::PROXY_UID.into());
     PodSecurityContext {
         run_as_non_root: Some(true),
-        run_as_user: Some(ports::PROXY_UID.into()),
-        run_as_group: Some(ports::PROXY_UID.into()),
-        fs_group: Some(ports::PROXY_UID.into()),
+        run_as_user: id,
+        run_as_group: id,
+        fs_group: id,
         seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
         sysctls: sysctl_unprivileged_ports.then(|| {
             // One of the few that are safe, and the way to listen on 80 without a capability.
@@ -29,6 +31,46 @@ pub(crate) fn pod_security(sysctl_unprivileged_ports: bool) -> PodSecurityContex
             }]
         }),
         ..PodSecurityContext::default()
+    }
+}
+
+/// Lays over a part's pods what the spec says of them, and what is the same for all: pull secrets, and that pods of one
+/// part are spread over nodes.
+pub(crate) fn shape(template: &mut PodTemplateSpec, mesh: &Mesh, pods: &Pods, selector: &BTreeMap<String, String>) {
+    let metadata = template.metadata.get_or_insert_default();
+    metadata.annotations.get_or_insert_default().extend(pods.annotations.clone());
+    let labels = metadata.labels.get_or_insert_default();
+    // A selector that no longer selects would be refused by the API server.
+    labels.extend(pods.labels.clone().into_iter().filter(|(key, _)| !selector.contains_key(key)));
+
+    let some = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| map.clone());
+    let own = || LabelSelector { match_labels: Some(selector.clone()), match_expressions: None };
+    let spec = template.spec.get_or_insert_default();
+    spec.node_selector = some(&pods.node_selector);
+    spec.affinity.clone_from(&pods.affinity);
+    if !pods.tolerations.is_empty() {
+        spec.tolerations.get_or_insert_default().extend(pods.tolerations.clone());
+    }
+    spec.priority_class_name.clone_from(&pods.priority_class);
+    let mut constraints = pods.topology_spread.clone();
+    if constraints.is_empty() && pods.affinity.is_none() {
+        constraints = spread(selector);
+    }
+    for constraint in &mut constraints {
+        constraint.label_selector.get_or_insert_with(own);
+    }
+    spec.topology_spread_constraints = (!constraints.is_empty()).then_some(constraints);
+    let secrets = &mesh.images.pull_secrets;
+    spec.image_pull_secrets =
+        (!secrets.is_empty()).then(|| secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect());
+    for container in &mut spec.containers {
+        container.image_pull_policy = Some(mesh.images.pull_policy.to_owned());
+    }
+    if let Some(container) = spec.containers.first_mut() {
+        let env = container.env.get_or_insert_default();
+        // Names are unique in a container; the user's word counts.
+        env.retain(|variable| !pods.env.iter().any(|own| own.name == variable.name));
+        env.extend(pods.env.clone());
     }
 }
 
@@ -83,7 +125,7 @@ pub(crate) fn http_probe(path: &str, port: u16, period: i32, failures: i32) -> P
 }
 
 /// Replicas on different nodes, and in different zones, where there are such; they start all the same where there are not.
-pub(crate) fn spread(selector: &BTreeMap<String, String>) -> Vec<TopologySpreadConstraint> {
+fn spread(selector: &BTreeMap<String, String>) -> Vec<TopologySpreadConstraint> {
     let over = |key: &str| TopologySpreadConstraint {
         max_skew: 1,
         topology_key: key.to_owned(),

@@ -107,6 +107,79 @@ fn options() {
 }
 
 #[test]
+fn openshift_profile() {
+    insta::assert_snapshot!(variant(json!({"profile": "openshift"})));
+}
+
+#[test]
+fn where_pods_run_and_what_they_carry() {
+    insta::assert_snapshot!(variant(json!({
+        "tag": "1.2.3-rc.1",
+        "imagePullPolicy": "Always",
+        "imagePullSecrets": [{"name": "registry"}],
+        "controlPlane": {
+            "autoscaling": {"minReplicas": 2, "maxReplicas": 5},
+            "disruptionBudget": {"minAvailable": 1},
+            "pod": {
+                "annotations": {"example.org/team": "mesh"},
+                "labels": {"team": "mesh", "app": "not-this-one"},
+                "nodeSelector": {"kubernetes.io/arch": "amd64"},
+                "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                    {"matchExpressions": [{"key": "mesh", "operator": "Exists"}]},
+                ]}}},
+                "tolerations": [{"key": "mesh", "operator": "Exists", "effect": "NoSchedule"}],
+                "priorityClassName": "system-cluster-critical",
+                "env": [{"name": "RUST_LOG", "value": "debug"}, {"name": "CLUSTER_ID", "value": "east"}],
+            },
+        },
+        "webhook": {
+            "disruptionBudget": {"enabled": false},
+            "pod": {"topologySpreadConstraints": [
+                {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"},
+            ]},
+        },
+        "gateways": [{
+            "name": "istio-ingressgateway",
+            "autoscaling": {"maxReplicas": 4, "targetMemoryUtilizationPercentage": 70},
+            "service": {
+                "annotations": {"service.beta.kubernetes.io/aws-load-balancer-type": "nlb"},
+                "labels": {"edge": "yes"},
+                "externalTrafficPolicy": "Local",
+                "loadBalancerClass": "example.org/nlb",
+                "loadBalancerIP": "203.0.113.7",
+                "loadBalancerSourceRanges": ["203.0.113.0/24"],
+                "allocateLoadBalancerNodePorts": false,
+                "externalIPs": ["198.51.100.1"],
+                "ipFamilyPolicy": "PreferDualStack",
+                "ipFamilies": ["IPv4", "IPv6"],
+            },
+        }],
+    })));
+}
+
+#[test]
+fn an_empty_profile_is_nothing_and_parts_can_be_switched_on() {
+    assert_eq!(render(json!({"profile": "empty"})), []);
+    let kinds = |value: Value| -> Vec<String> {
+        let deployments = render(value).into_iter().filter(|rendered| rendered.resource.kind == "Deployment");
+        deployments.map(|rendered| rendered.object.name_any()).collect()
+    };
+    assert_eq!(kinds(json!({"profile": "empty", "controlPlane": {"enabled": true}})), ["istiod"]);
+    assert_eq!(kinds(json!({"profile": "minimal", "webhook": {"enabled": false}})), ["istiod"]);
+    assert_eq!(kinds(json!({"profile": "empty", "gateways": [{"name": "edge"}]})), ["edge"]);
+}
+
+#[test]
+fn a_tag_is_a_webhook_configuration_of_its_own() {
+    let mut mesh = mesh(spec(json!({"revision": "canary"})));
+    mesh.tags = ["default".to_owned(), "prod".to_owned()].into();
+    let objects = build(&mesh, &WebhookCa::fixed("C", "K"), ON).expect("objects");
+    let of_tags: Vec<Rendered> =
+        objects.into_iter().filter(|rendered| rendered.object.labels().contains_key(labels::TAG)).collect();
+    insta::assert_snapshot!(yaml(&of_tags));
+}
+
+#[test]
 fn admission_comes_last_and_then_first() {
     let rendered = |admission| -> Vec<String> {
         let objects = build(&mesh(spec(json!({}))), &WebhookCa::fixed("C", "K"), admission).expect("objects");
@@ -166,7 +239,13 @@ fn the_default_revisions_service_does_not_select_a_canarys_pods() {
 }
 
 fn any_spec() -> impl Strategy<Value = MeshInstallSpec> {
-    let profile = prop_oneof![Just(Profile::Default), Just(Profile::Minimal), Just(Profile::Demo)];
+    let profile = prop_oneof![
+        Just(Profile::Default),
+        Just(Profile::Minimal),
+        Just(Profile::Demo),
+        Just(Profile::Empty),
+        Just(Profile::Openshift)
+    ];
     let gateway = (0..4_usize, any::<bool>()).prop_map(|(index, enabled)| GatewaySpec {
         name: ["istio-ingressgateway", "istio-egressgateway", "edge", "partners"][index].to_owned(),
         enabled: Some(enabled),

@@ -22,6 +22,13 @@ pub(super) fn validating(mesh: &Mesh, ca: &WebhookCa) -> ValidatingWebhookConfig
     object
 }
 
+/// `istio-revision-tag-<tag>`: a tag is a name more for the revision, selected for itself.
+pub(super) fn tag(mesh: &Mesh, ca: &WebhookCa, tag: &str) -> MutatingWebhookConfiguration {
+    let mut object = configuration::tag(&registration(mesh, ca.bundle().as_bytes()), tag);
+    make_ours(mesh, &mut object.metadata);
+    object
+}
+
 fn registration<'a>(mesh: &'a Mesh, ca_bundle: &'a [u8]) -> Registration<'a> {
     Registration {
         revision: &mesh.revision,

@@ -6,46 +6,47 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use names::{labels, ports};
 
 use super::pod;
-use crate::meshinstall::mesh::{Component, Mesh};
+use crate::meshinstall::mesh::{Component, Mesh, Workload};
 
-pub(super) fn build(mesh: &Mesh) -> Deployment {
+pub(super) fn build(mesh: &Mesh, workload: &Workload) -> Deployment {
     let selector = pod::webhook_selector(mesh);
     let mut metadata = mesh.object(Component::Webhook, &mesh.namespace, &mesh.injector());
     metadata.labels.get_or_insert_default().insert(labels::APP.to_owned(), "sidecar-injector".to_owned());
     let mut pod_labels = pod::pod_labels(mesh, Component::Webhook, "istio-sidecar-injector", selector.clone());
     pod_labels.insert("istio.io/dataplane-mode".to_owned(), "none".to_owned());
 
+    let mut template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(pod_labels),
+            annotations: Some(pod::scrape(ports::MONITORING, None)),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            service_account_name: Some(mesh.injector()),
+            security_context: Some(pod::pod_security(mesh.openshift, false)),
+            containers: vec![container(mesh, workload)],
+            ..PodSpec::default()
+        }),
+    };
+    pod::shape(&mut template, mesh, &workload.pods, &selector);
+
     Deployment {
         metadata,
         spec: Some(DeploymentSpec {
-            replicas: mesh.webhook.replicas,
-            selector: LabelSelector { match_labels: Some(selector.clone()), match_expressions: None },
+            replicas: workload.scale.replicas,
+            selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
             strategy: Some(pod::strategy()),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(pod_labels),
-                    annotations: Some(pod::scrape(ports::MONITORING, None)),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(PodSpec {
-                    service_account_name: Some(mesh.injector()),
-                    security_context: Some(pod::pod_security(false)),
-                    containers: vec![container(mesh)],
-                    topology_spread_constraints: Some(pod::spread(&selector)),
-                    ..PodSpec::default()
-                }),
-            },
+            template,
             ..DeploymentSpec::default()
         }),
         status: None,
     }
 }
 
-fn container(mesh: &Mesh) -> Container {
+fn container(mesh: &Mesh, workload: &Workload) -> Container {
     Container {
         name: "webhook".into(),
-        image: Some(mesh.webhook.image.clone()),
-        image_pull_policy: Some("IfNotPresent".into()),
+        image: Some(workload.image.clone()),
         args: Some(vec!["webhook".into()]),
         ports: Some(vec![
             pod::port("https-webhook", ports::WEBHOOK),
@@ -59,7 +60,7 @@ fn container(mesh: &Mesh) -> Container {
             pod::env("CLUSTER_ID", names::CLUSTER_ID),
         ]),
         readiness_probe: Some(pod::http_probe("/ready", ports::READINESS, 1, 3)),
-        resources: Some((&mesh.webhook.resources).into()),
+        resources: Some((&workload.resources).into()),
         security_context: Some(pod::container_security()),
         ..Container::default()
     }
