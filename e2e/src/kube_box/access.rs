@@ -154,15 +154,17 @@ impl KubeBox {
         F: Future<Output = Result<T>>,
     {
         let end = Instant::now() + deadline;
+        let mut last = anyhow::anyhow!("the first try did not come back");
         loop {
             let rest = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
-            let error = match tokio::time::timeout(rest, check()).await {
+            match tokio::time::timeout(rest, check()).await {
                 Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => error,
-                Err(_) => anyhow::anyhow!("the last try did not come back"),
-            };
+                Ok(Err(error)) => last = error,
+                // Cut short by the end: what the try before saw tells more.
+                Err(_) => {}
+            }
             if Instant::now() >= end {
-                return Err(error.context(format!("{what}: not within {} s", deadline.as_secs())));
+                return Err(last.context(format!("{what}: not within {} s", deadline.as_secs())));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

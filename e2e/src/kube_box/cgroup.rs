@@ -18,6 +18,11 @@ const CONTROLLERS_V1: [&str; 9] =
     ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"];
 const CONTROLLERS_V2: [&str; 5] = ["cpu", "cpuset", "memory", "pids", "io"];
 
+/// Without a weight of its own a group has that of one process: beside a compiler's twenty all pods of a box together
+/// would get a twentieth of the machine, and a webhook, which has ten seconds to answer, would be found too slow.
+const WEIGHT_V1: (&str, &str) = ("cpu.shares", "4096");
+const WEIGHT_V2: (&str, &str) = ("cpu.weight", "400");
+
 /// How this machine's control groups are mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
@@ -50,6 +55,9 @@ fn create_v1(mount: &Path, name: &str) -> Result<()> {
         seen.push(controller);
         let group = hierarchy.join(name);
         make(&group)?;
+        if controller == "cpu" {
+            write(&group.join(WEIGHT_V1.0), WEIGHT_V1.1)?;
+        }
         if controller == "cpuset" {
             // An empty cpuset takes no process, and v1 does not inherit.
             for file in ["cpuset.cpus", "cpuset.mems"] {
@@ -91,6 +99,7 @@ fn create_v2(mount: &Path, name: &str) -> Result<()> {
     }
     let group = mount.join(name);
     make(&group)?;
+    write(&group.join(WEIGHT_V2.0), WEIGHT_V2.1)?;
     write(&group.join("cgroup.subtree_control"), &enable)
 }
 
@@ -167,6 +176,7 @@ mod tests {
         fs::write(mount.path().join("cpuset/cpuset.mems"), "0\n")?;
         create_v1(mount.path(), "forestay-a")?;
         assert_eq!(fs::read_to_string(mount.path().join("cpuset/forestay-a/cpuset.cpus"))?, "0-1");
+        assert_eq!(fs::read_to_string(mount.path().join("cpu/forestay-a/cpu.shares"))?, "4096");
         assert!(mount.path().join("memory/forestay-a").is_dir());
         assert!(!mount.path().join("pids").exists());
         Ok(())
@@ -180,6 +190,7 @@ mod tests {
         for file in ["cgroup.subtree_control", "forestay-a/cgroup.subtree_control"] {
             assert_eq!(fs::read_to_string(mount.path().join(file))?, "+cpu +cpuset +memory +pids +io", "{file}");
         }
+        assert_eq!(fs::read_to_string(mount.path().join("forestay-a/cpu.weight"))?, "400");
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::layout::{CLUSTER_DOMAIN, DNS_ADDRESS, Layout, NODE_NAME, POD_CIDR};
 
 /// The image of every pod's sandbox.
-pub(crate) const PAUSE_IMAGE: &str = "mesh.local/pause:1";
+pub const PAUSE_IMAGE: &str = "mesh.local/pause:1";
 
 /// Writes every configuration file of the box.
 pub(crate) fn write(layout: &Layout) -> Result<()> {

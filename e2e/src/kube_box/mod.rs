@@ -37,6 +37,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 pub use access::{DEADLINE, PortForward};
+pub use config::PAUSE_IMAGE;
 pub use control::{Forward, PartState, PartStatus, Status};
 pub use destroy::destroy;
 pub use init::init_main;
@@ -48,7 +49,6 @@ pub use netns::NetworkNamespace;
 pub use part::Part;
 
 use crate::progress::{Progress, Silent};
-pub(crate) use config::PAUSE_IMAGE;
 use control::Request;
 pub(crate) use dns::IMAGE as DNS_IMAGE;
 

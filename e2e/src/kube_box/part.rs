@@ -119,6 +119,9 @@ pub(crate) fn command(part: Part, layout: &Layout, binaries: &Binaries) -> (Path
             format!("--proxy-client-cert-file={}", pki("front-proxy-client.crt")),
             format!("--proxy-client-key-file={}", pki("front-proxy-client.key")),
             "--enable-priority-and-fairness=false".into(),
+            // Beyond the defaults of 200 and 400, which would answer 429 where scenarios ask for a crowd.
+            "--max-mutating-requests-inflight=1000".into(),
+            "--max-requests-inflight=2000".into(),
             "--profiling=false".into(),
         ],
         Part::KubeProxy => vec![format!("--config={}", path("kube-proxy.yaml"))],
