@@ -19,9 +19,11 @@ const FOLDER: &str = "images";
 /// The tag of Bookinfo's images in upstream's YAML.
 const BOOKINFO_TAG: &str = "1.20.3";
 /// The image of upstream's samples `curl` and `sleep`.
-const CURL_IMAGE: &str = "docker.io/curlimages/curl:8.16.0";
+pub const CURL_IMAGE: &str = "docker.io/curlimages/curl:8.16.0";
 /// The image of upstream's sample `httpbin`.
-const HTTPBIN_IMAGE: &str = "docker.io/mccutchen/go-httpbin:v2.15.0";
+pub const HTTPBIN_IMAGE: &str = "docker.io/mccutchen/go-httpbin:v2.15.0";
+/// The image of `e2e/go-probed`.
+pub const PROBED_IMAGE: &str = "mesh.local/probed:1";
 /// The user that Bookinfo's and curl's images run as, as upstream's.
 const SAMPLE_USER: &str = "1000";
 
@@ -125,16 +127,26 @@ pub fn samples(binaries: &Binaries, cache: &Cache) -> Result<Archive> {
 
 /// Builds the image of upstream's sample `httpbin` from the program [`crate::tools::httpbin`].
 pub fn httpbin(program: &Path, cache: &Cache) -> Result<Archive> {
+    one_program(HTTPBIN_IMAGE, "httpbin", "/bin/go-httpbin", program, cache)
+}
+
+/// Builds the image of the program [`crate::tools::probed`].
+pub fn probed(program: &Path, cache: &Cache) -> Result<Archive> {
+    one_program(PROBED_IMAGE, "probed", "/bin/probed", program, cache)
+}
+
+fn one_program(reference: &str, name: &str, path: &str, program: &Path, cache: &Cache) -> Result<Archive> {
     let mut layer = Layer::new();
-    layer.copy("/bin/go-httpbin", 0o755, program)?;
+    layer.copy(path, 0o755, program)?;
+    layer.directory("/tmp", 0o1777);
     let image = Image {
-        reference: HTTPBIN_IMAGE.to_owned(),
+        reference: reference.to_owned(),
         layers: vec![SealedLayer::new(&layer)?],
-        entrypoint: vec!["/bin/go-httpbin".to_owned()],
-        environment: Vec::new(),
+        entrypoint: vec![path.to_owned()],
+        environment: vec!["PATH=/bin".to_owned()],
         user: SAMPLE_USER.to_owned(),
     };
-    write(&cache.folder(FOLDER), "httpbin", &[image])
+    write(&cache.folder(FOLDER), name, &[image])
 }
 
 /// Debian's curl with its libraries, certificate authorities, and busybox for everything else.

@@ -10,5 +10,5 @@ mod debian;
 pub mod layer;
 
 pub use archive::{Archive, Image, SealedLayer, write};
-pub use catalogue::{Binaries, httpbin, mesh, samples};
+pub use catalogue::{Binaries, CURL_IMAGE, HTTPBIN_IMAGE, PROBED_IMAGE, httpbin, mesh, probed, samples};
 pub use layer::Layer;

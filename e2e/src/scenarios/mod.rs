@@ -1,5 +1,6 @@
 //! Every scenario, group by group.
 
+mod admission;
 mod boxes;
 mod bundle;
 pub(crate) mod footprint;
@@ -12,7 +13,7 @@ pub(crate) use boxes::{HOLD_WORD, hold};
 
 /// The table of all scenarios.
 pub(crate) fn all() -> Vec<Group> {
-    let mut groups = vec![boxes::group(), bundle::group()];
+    let mut groups = vec![boxes::group(), bundle::group(), admission::group()];
     let samples = mesh::samples();
     if samples.exists() {
         groups.push(mesh::group());

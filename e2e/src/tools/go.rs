@@ -1,4 +1,4 @@
-//! The Go binaries, built from the modules in `e2e/go`, `e2e/go-httpbin` and `e2e/go-olm`.
+//! The Go binaries, built from the modules in `e2e/go`, `e2e/go-httpbin`, `e2e/go-probed` and `e2e/go-olm`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,12 @@ pub(crate) const OLM_CHECK: Program = Program {
     module: "go-olm",
     package: ".",
     cost: "OLM's validators from their Go modules, about a minute and a half on 2 cores, once",
+};
+pub(crate) const PROBED: Program = Program {
+    name: "probed",
+    module: "go-probed",
+    package: ".",
+    cost: "probed with grpc-go from its Go module, some seconds, once",
 };
 
 const FLAGS: [&str; 3] = ["build", "-mod=readonly", "-trimpath"];

@@ -72,6 +72,11 @@ pub fn olm_checker(progress: &dyn Progress) -> Result<PathBuf> {
     go::build(&Cache::open()?, &go::OLM_CHECK, progress)
 }
 
+/// `e2e/go-probed`, an application whose health can be switched.
+pub fn probed(progress: &dyn Progress) -> Result<PathBuf> {
+    go::build(&Cache::open()?, &go::PROBED, progress)
+}
+
 /// Boxes need root: namespaces, mounts, control groups.
 pub fn require_root() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {

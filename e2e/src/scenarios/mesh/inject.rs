@@ -76,11 +76,11 @@ pub(crate) async fn pods(kube: &KubeBox, namespace: &str) -> Result<Vec<Value>> 
     Ok(list["items"].as_array().cloned().unwrap_or_default())
 }
 
-fn name_of(pod: &Value) -> &str {
+pub(crate) fn name_of(pod: &Value) -> &str {
     pod["metadata"]["name"].as_str().unwrap_or_default()
 }
 
-fn containers<'a>(pod: &'a Value, kind: &str) -> Vec<&'a str> {
+pub(crate) fn containers<'a>(pod: &'a Value, kind: &str) -> Vec<&'a str> {
     let containers = pod["spec"][kind].as_array().into_iter().flatten();
     containers.filter_map(|container| container["name"].as_str()).collect()
 }

@@ -121,7 +121,7 @@ pub(crate) fn group() -> Group {
 }
 
 /// The images: our own, Bookinfo's, curl and httpbin, from the programs that were built beside this one.
-fn archives() -> Result<Vec<PathBuf>> {
+pub(crate) fn archives() -> Result<Vec<PathBuf>> {
     // Before any box is there, so that a mirror that is away is not taken for a fault of the mesh; all at once.
     tools::ensure_packages(&["binutils", "tcpdump"], &progress::PlainLines)?;
     let (binaries, cache) = (binaries()?, tools::Cache::open()?);

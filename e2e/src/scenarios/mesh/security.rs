@@ -51,7 +51,7 @@ pub(crate) async fn on_the_wire(kube: &KubeBox) -> Result<()> {
     Ok(())
 }
 
-fn has(bytes: &[u8], part: &[u8]) -> bool {
+pub(crate) fn has(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
@@ -179,7 +179,7 @@ spec:
 }
 
 /// The certificate that a TLS server shows, whatever it thinks of a client without one.
-async fn server_certificate(kube: &KubeBox, address: &str) -> Result<Vec<u8>> {
+pub(crate) async fn server_certificate(kube: &KubeBox, address: &str) -> Result<Vec<u8>> {
     let seen = Arc::new(Seen::default());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
