@@ -53,8 +53,8 @@ pub(crate) async fn side_by_side(kube: &KubeBox) -> Result<()> {
 
     let first = objects_of_the_first(kube).await?;
     kube.kubectl_ok(&["delete", "mi", CANARY, "--timeout=240s"]).await?;
-    let left = ["get", "mutatingwebhookconfigurations,clusterroles,clusterrolebindings", "-l", "istio.io/rev=canary"];
-    let left = kube.kubectl_ok(&[left.as_slice(), &["-o", "name"]].concat()).await?;
+    let kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations,clusterroles,clusterrolebindings";
+    let left = kube.kubectl_ok(&["get", kinds, "-l", "istio.io/rev=canary", "-o", "name"]).await?;
     ensure!(left.trim().is_empty(), "the canary left {left}");
     let now = objects_of_the_first(kube).await?;
     ensure!(now == first, "the canary's end changed the first mesh, from\n{first}\nto\n{now}");
@@ -123,7 +123,8 @@ async fn objects_of_the_first(kube: &KubeBox) -> Result<String> {
     let row = "jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.uid} {.metadata.generation}{\"\\n\"}{end}";
     let owned = format!("{}={DEFAULT_REVISION}", names::labels::OWNED_BY);
     let namespaced = "deployments,services,serviceaccounts,configmaps,roles,rolebindings,poddisruptionbudgets";
-    let kinds = format!("{namespaced},clusterroles,clusterrolebindings,mutatingwebhookconfigurations");
+    let everywhere = "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations";
+    let kinds = format!("{namespaced},{everywhere}");
     let own = kube.kubectl_ok(&["-n", MESH_NAMESPACE, "get", &kinds, "-l", &owned, "-o", row]).await?;
     ensure!(own.lines().count() >= 10, "the first mesh has only {own}");
     let uid = "jsonpath={.metadata.uid}";
