@@ -76,8 +76,11 @@ pub(crate) async fn limits(kube: &KubeBox) -> Result<()> {
     injected(&get(kube, RANGE, "pod/fitting").await?)?;
 
     let error = refused(kube, &idle_pod("refused", BASELINE, "", "")).await?;
-    for part in ["violates PodSecurity \"baseline:latest\"", "istio-init", "NET_ADMIN"] {
-        ensure!(error.contains(part), "the refusal does not say {part}: {error}");
+    let what_to_do = "pod-security.kubernetes.io/enforce=privileged";
+    for part in
+        ["violates PodSecurity \"baseline:latest\"", "Warning: Pod Security \"baseline\"", "NET_ADMIN", what_to_do]
+    {
+        ensure!(error.contains(part), "kubectl does not say {part}: {error}");
     }
     kube.apply(&idle_pod("outside", BASELINE, "labels: {sidecar.istio.io/inject: \"false\"}", "")).await?;
     kube.wait_for(BASELINE, "pod/outside", "condition=Ready", STARTED).await?;

@@ -50,6 +50,7 @@ pub(crate) async fn side_by_side(kube: &KubeBox) -> Result<()> {
     for (from, to) in [("steady", "trying"), ("trying", "steady")] {
         talk(kube, from, to).await?;
     }
+    validated_once(kube).await?;
 
     let first = objects_of_the_first(kube).await?;
     kube.kubectl_ok(&["delete", "mi", CANARY, "--timeout=240s"]).await?;
@@ -99,6 +100,23 @@ async fn belong(kube: &KubeBox, namespace: &str, revision: &str) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Each of Istio's objects is checked by one revision: its own, or the default one where it names none.
+async fn validated_once(kube: &KubeBox) -> Result<()> {
+    const CHECKED: &str = "galley_validation_time_seconds_count";
+    let before = [webhook_metric(kube, DEFAULT_REVISION, CHECKED).await?, webhook_metric(kube, CANARY, CHECKED).await?];
+    for label in ["", "istio.io/rev: default", "istio.io/rev: canary", "istio.io/rev: another"] {
+        let rule = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: once, namespace: steady, labels: {{{label}}}}}, spec: {{hosts: [once.example.org], http: [{{route: [{{destination: {{host: server}}}}]}}]}}}}"
+        );
+        kube.kubectl_with_input(&["create", "--dry-run=server", "-f", "-"], &rule).await?;
+    }
+    for ((revision, before), expected) in [DEFAULT_REVISION, CANARY].into_iter().zip(before).zip([2.0, 1.0]) {
+        let checked = webhook_metric(kube, revision, CHECKED).await? - before;
+        ensure!((checked - expected).abs() < 0.5, "revision {revision} checked {checked} objects, not {expected}");
+    }
+    Ok(())
 }
 
 /// A request from one namespace to the other, by mutual TLS.
