@@ -1,9 +1,22 @@
 //! What a check finds: a field, what is wrong with it, and how bad that is.
 //!
 //! The checks themselves stand beside each type (`VirtualServiceSpec::check` and so on). They are pure, so that
-//! admission, control plane and command line all say the same about an object.
+//! admission, control plane and command line all say the same about an object. An error is what Istio's own validation
+//! refuses, or what could never work; what is legal and cannot be meant is a warning.
+//!
+//! * [`Checker`]: walks down an object; the rules for numbers and durations
+//! * `name`: hosts, namespaces, labels, addresses; `visibility`: `exportTo`; `header`: names and values of headers
 
 use std::fmt;
+
+use crate::Duration;
+
+mod header;
+mod name;
+mod visibility;
+
+pub(crate) use header::{is_authority, is_claim};
+pub(crate) use name::{HostOf, is_dns_label};
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +58,10 @@ impl Checker {
 
     pub(crate) fn finish(self) -> Vec<Problem> {
         self.problems
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
 
     /// Checks what is under `.name`.
@@ -94,9 +111,24 @@ impl Checker {
         }
     }
 
+    /// Fields that exclude each other. Gives how many are set.
+    pub(crate) fn at_most_one(&mut self, members: &[(&str, bool)]) -> usize {
+        let set: Vec<_> = members.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+        if set.len() > 1 {
+            self.error("", format!("has {}, of which only one can be", set.join(" and ")));
+        }
+        set.len()
+    }
+
     pub(crate) fn port(&mut self, name: &str, port: u32) {
         if !(1..=65535).contains(&port) {
             self.error(name, format!("{port} is not a port: it must be between 1 and 65535"));
+        }
+    }
+
+    pub(crate) fn not_negative(&mut self, name: &str, value: i32) {
+        if value < 0 {
+            self.error(name, format!("{value} is negative: it must be 0 or more"));
         }
     }
 
@@ -106,7 +138,20 @@ impl Checker {
         }
     }
 
+    /// A share of requests: Envoy counts in millionths.
+    pub(crate) fn fraction(&mut self, name: &str, percent: f64) {
+        if percent > 0.0 && percent < 0.0001 {
+            self.error(name, format!("{percent} is too small a percentage: the smallest is 0.0001"));
+        }
+        self.percent(name, percent);
+    }
+
     pub(crate) fn regex(&mut self, name: &str, pattern: &str) {
+        // Istio's limit.
+        if pattern.len() > 1024 {
+            let length = pattern.len();
+            return self.error(name, format!("is a regular expression of {length} bytes: it may have at most 1024"));
+        }
         if let Err(error) = regex::Regex::new(pattern) {
             let reason = match error {
                 regex::Error::CompiledTooBig(limit) => format!("it needs more than {limit} bytes when compiled"),
@@ -117,58 +162,62 @@ impl Checker {
         }
     }
 
-    /// A duration that the schema bounds by one millisecond.
-    pub(crate) fn at_least_a_millisecond(&mut self, name: &str, duration: Option<crate::Duration>) {
-        if duration.is_some_and(|d| d < crate::Duration::from_millis(1)) {
-            self.error(name, "must be at least 1ms");
+    /// A duration, of which Istio wants whole milliseconds, and at least one.
+    pub(crate) fn duration(&mut self, name: &str, duration: Option<Duration>) {
+        let Some(duration) = duration else { return };
+        if duration < Duration::from_millis(1) {
+            self.error(name, format!("{duration} is too short: it must be at least 1ms"));
+        } else if !duration.get().subsec_nanos().is_multiple_of(1_000_000) {
+            self.error(name, format!("{duration} is too precise: it must be whole milliseconds"));
         }
     }
-
-    /// A host of Istio's API: a DNS name, a wildcard such as `*.example.com`, or `*`.
-    pub(crate) fn host(&mut self, name: &str, host: &str) {
-        if let Err(reason) = host_problem(host) {
-            self.error(name, format!("\"{host}\" is not a host: {reason}"));
-        }
-    }
-}
-
-fn host_problem(host: &str) -> Result<(), &'static str> {
-    if host.is_empty() {
-        return Err("it is empty");
-    }
-    if host == "*" || host.parse::<std::net::IpAddr>().is_ok() {
-        return Ok(());
-    }
-    if host.len() > 255 {
-        return Err("it is longer than 255 characters");
-    }
-    // "*.example.com" and "*example.com" are both wildcards to Istio.
-    let name = host.strip_prefix("*.").or_else(|| host.strip_prefix('*')).unwrap_or(host);
-    if name.contains('*') {
-        return Err("a wildcard may only stand at its beginning");
-    }
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if name.split('.').all(label) { Ok(()) } else { Err("each part of it must be letters, digits and dashes") }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::host_problem;
+    use super::Checker;
+
+    fn problems(check: impl FnOnce(&mut Checker)) -> Vec<String> {
+        let mut c = Checker::of_spec();
+        check(&mut c);
+        c.finish().iter().map(ToString::to_string).collect()
+    }
 
     #[test]
-    fn hosts() {
-        for host in ["*", "reviews", "reviews.default.svc.cluster.local", "*.example.com", "*example.com", "10.0.0.1"] {
-            assert_eq!(host_problem(host), Ok(()), "{host}");
+    fn durations() {
+        let rows = [
+            ("1ms", None),
+            ("1h", None),
+            ("2.001s", None),
+            ("0s", Some("0s is too short: it must be at least 1ms")),
+            ("999us", Some("0.000999s is too short: it must be at least 1ms")),
+            ("2.0000005s", Some("2.0000005s is too precise: it must be whole milliseconds")),
+        ];
+        for (text, expected) in rows {
+            let found = problems(|c| c.duration("timeout", text.parse().ok()));
+            let expected: Vec<_> = expected.map(|message| format!("spec.timeout: {message}")).into_iter().collect();
+            assert_eq!(found, expected, "{text}");
         }
-        for host in ["", "a..b", "a.*.b", "-a", "a b", "http://a", &"a".repeat(64)] {
-            assert!(host_problem(host).is_err(), "{host}");
+    }
+
+    #[test]
+    fn numbers() {
+        assert!(problems(|c| c.fraction("value", 0.0001)).is_empty());
+        assert!(problems(|c| c.fraction("value", 0.0)).is_empty());
+        assert_eq!(problems(|c| c.fraction("value", 0.000_01)).len(), 1);
+        assert_eq!(problems(|c| c.percent("value", f64::NAN)).len(), 1);
+        assert_eq!(problems(|c| c.not_negative("weight", -1)), ["spec.weight: -1 is negative: it must be 0 or more"]);
+        assert_eq!(
+            problems(|c| assert_eq!(c.at_most_one(&[("a", true), ("b", false), ("c", true)]), 2)),
+            ["spec: has a and c, of which only one can be"],
+        );
+    }
+
+    #[test]
+    fn a_regular_expression_is_short_and_compiles() {
+        assert!(problems(|c| c.regex("regex", &"a".repeat(1024))).is_empty());
+        for pattern in ["a".repeat(1025), "(".to_owned(), "(?=a)".to_owned(), "[[:word:]]{1000}{1000}".to_owned()] {
+            assert_eq!(problems(|c| c.regex("regex", &pattern)).len(), 1, "{pattern}");
         }
     }
 }

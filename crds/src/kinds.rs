@@ -9,7 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::check::Problem;
 use crate::extensions::{traffic_extension, wasm_plugin};
-use crate::networking::{destination_rule, gateway, service_entry, virtual_service};
+use crate::networking::{
+    destination_rule, envoy_filter, gateway, proxy_config, service_entry, sidecar, virtual_service, workload_entry,
+    workload_group,
+};
 use crate::parse::{ParseError, parse};
 use crate::security::{authorization_policy, peer_authentication, request_authentication};
 pub use crate::structural::UnknownField;
@@ -88,10 +91,15 @@ macro_rules! kinds {
 }
 
 kinds! {
-    VirtualService: networking / virtual_service, "virtualservices", networking::VERSIONS, |it| it.spec.check();
-    DestinationRule: networking / destination_rule, "destinationrules", networking::VERSIONS, |it| it.spec.check();
-    Gateway: networking / gateway, "gateways", networking::VERSIONS, |it| it.spec.check();
-    ServiceEntry: networking / service_entry, "serviceentries", networking::VERSIONS, |it| it.spec.check();
+    VirtualService: networking / virtual_service, "virtualservices", networking::VERSIONS, |it| it.check();
+    DestinationRule: networking / destination_rule, "destinationrules", networking::VERSIONS, |it| it.check();
+    Gateway: networking / gateway, "gateways", networking::VERSIONS, |it| it.check();
+    ServiceEntry: networking / service_entry, "serviceentries", networking::VERSIONS, |it| it.check();
+    Sidecar: networking / sidecar, "sidecars", networking::VERSIONS, |it| it.check();
+    WorkloadEntry: networking / workload_entry, "workloadentries", networking::VERSIONS, |it| it.spec.check();
+    WorkloadGroup: networking / workload_group, "workloadgroups", networking::VERSIONS, |it| it.spec.check();
+    ProxyConfig: networking / proxy_config, "proxyconfigs", networking::PROXY_CONFIG_VERSIONS, |it| it.spec.check();
+    EnvoyFilter: networking / envoy_filter, "envoyfilters", networking::ENVOY_FILTER_VERSIONS, |it| it.spec.check();
     PeerAuthentication: security / peer_authentication, "peerauthentications", security::VERSIONS, |it| it.check();
     RequestAuthentication: security / request_authentication, "requestauthentications", security::VERSIONS, |it| it.check();
     AuthorizationPolicy: security / authorization_policy, "authorizationpolicies", security::VERSIONS, |it| it.check();
@@ -120,7 +128,10 @@ impl Kind {
 
     /// Whether an object without a `spec` is refused; for the other kinds it is an object with nothing set.
     pub(crate) const fn requires_spec(self) -> bool {
-        matches!(self, Self::ServiceEntry | Self::WasmPlugin | Self::TrafficExtension)
+        matches!(
+            self,
+            Self::ServiceEntry | Self::WorkloadEntry | Self::WorkloadGroup | Self::WasmPlugin | Self::TrafficExtension
+        )
     }
 
     /// What is wrong with an object, in its fields and in its metadata. The error is about an object that does not even
@@ -177,6 +188,22 @@ impl Kind {
                 "Telemetry has no effect yet: metrics, traces and access logs are as the mesh's settings say \
                  (meshConfig).",
             ),
+            Self::Sidecar => {
+                Some("Sidecar has no effect yet: every proxy gets every service that is exported to its namespace.")
+            }
+            Self::WorkloadEntry => Some(
+                "WorkloadEntry has no effect yet: a ServiceEntry's workloadSelector chooses pods only. List the address \
+                 in the ServiceEntry's endpoints.",
+            ),
+            Self::WorkloadGroup => {
+                Some("WorkloadGroup has no effect yet: a workload outside Kubernetes cannot register itself.")
+            }
+            Self::ProxyConfig => Some(
+                "ProxyConfig has no effect yet: use meshConfig.defaultConfig, or annotation proxy.istio.io/config on pods.",
+            ),
+            Self::EnvoyFilter => {
+                Some("EnvoyFilter has no effect: this mesh does not patch its proxies' configuration.")
+            }
             Self::WasmPlugin => Some("WasmPlugin has no effect: this mesh's proxy runs no WebAssembly."),
             Self::TrafficExtension => {
                 Some("TrafficExtension has no effect: this mesh's proxy runs neither WebAssembly nor Lua.")

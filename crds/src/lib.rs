@@ -8,12 +8,13 @@
 //! * [`install`]: our own MeshInstall
 //! * [`meshconfig`]: the settings of a mesh and of a proxy
 //! * [`parse()`]: from JSON to a type, with errors that name the field; [`yaml`]: the only reader and writer of YAML
-//! * [`check`]: what a check says
+//! * [`check`]: what a check says; [`host`], [`protocol`]: the words that rules are written in
 //! * [`manifests()`]: the CustomResourceDefinitions as files
 
 pub mod check;
 mod duration;
 pub mod extensions;
+pub mod host;
 pub mod install;
 pub mod kinds;
 mod manifests;
@@ -22,6 +23,7 @@ mod message;
 mod nearest;
 pub mod networking;
 mod parse;
+pub mod protocol;
 mod schema;
 pub mod security;
 pub mod selector;

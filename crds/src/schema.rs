@@ -45,6 +45,20 @@ pub(crate) fn match_labels(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// `labels` of the older form of selector.
+pub(crate) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": 256,
+        "additionalProperties": {
+            "type": "string", "maxLength": 63,
+            "x-kubernetes-validations": [{
+                "message": "wildcard is not supported in selector",
+                "rule": "!self.contains(\"*\")",
+            }],
+        },
+    })
+}
+
 /// A port whose range the API server checks.
 pub(crate) fn port(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

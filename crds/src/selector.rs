@@ -37,3 +37,28 @@ impl WorkloadSelector {
         self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 }
+
+message! {
+    /// Chooses workloads by labels, all of which must match; used by Sidecar, ServiceEntry and EnvoyFilter.
+    pub struct LabelSelector {
+        /// Label keys and values; none selects every workload in scope.
+        #[schemars(schema_with = "crate::schema::labels")]
+        pub labels: BTreeMap<String, String>,
+    }
+}
+
+impl LabelSelector {
+    pub(crate) fn check(&self, c: &mut Checker) {
+        if self.labels.is_empty() {
+            c.warn("", "has no labels: every workload is selected");
+        }
+        for (key, value) in &self.labels {
+            if key.is_empty() {
+                c.error("labels", "a label's key must not be empty");
+            }
+            if key.contains('*') || value.contains('*') {
+                c.error("labels", format!("\"{key}: {value}\" has a wildcard, which a label selector cannot have"));
+            }
+        }
+    }
+}

@@ -20,11 +20,6 @@ const DIFFERENCES: &[(&str, &str)] = &[
         "* .spec.versions[*].additionalPrinterColumns[*].description of Age",
         "Istio repeats Kubernetes' account of creationTimestamp; `kubectl` shows it nowhere",
     ),
-    ("envoyfilters.networking.istio.io", "not here yet"),
-    ("proxyconfigs.networking.istio.io", "not here yet"),
-    ("sidecars.networking.istio.io", "not here yet"),
-    ("workloadentries.networking.istio.io", "not here yet"),
-    ("workloadgroups.networking.istio.io", "not here yet"),
 ];
 
 #[test]

@@ -13,9 +13,6 @@ use serde_json::{Value, json};
 /// Known failures of `validation.json` by name, with the reason.
 const KNOWN: &[(&str, &str)] = &[];
 
-/// Kinds whose checks are being completed: their failures are told and do not fail the test yet.
-const PENDING: &[&str] = &["DestinationRule", "Gateway", "ServiceEntry", "Sidecar", "VirtualService", "Workload"];
-
 fn vectors(file: &str) -> Option<Value> {
     // `cargo xtask vectors FILE ...` asks for some of them only.
     if let Some(only) = std::env::var_os("FORESTAY_VECTOR_FILES")
@@ -45,9 +42,7 @@ fn report(file: &str, total: usize, failures: &[(String, String)], known: &[(&st
         let reason = known.iter().find(|(own, _)| own == name).map(|(_, reason)| *reason);
         println!("  {name}: {}", reason.map_or_else(|| difference.clone(), |reason| format!("known: {reason}")));
     }
-    let pending = |name: &str| PENDING.iter().any(|kind| name.starts_with(kind));
-    let unexpected: Vec<_> =
-        failures.iter().filter(|(name, _)| !known_names.contains(name.as_str()) && !pending(name)).collect();
+    let unexpected: Vec<_> = failures.iter().filter(|(name, _)| !known_names.contains(name.as_str())).collect();
     let passing: Vec<_> = known_names.difference(&failed).collect();
     assert!(unexpected.is_empty(), "{file}: {} unexpected failures: {unexpected:#?}", unexpected.len());
     assert!(passing.is_empty(), "{file}: on the list of known failures, but passing: {passing:?}");

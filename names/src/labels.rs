@@ -16,6 +16,8 @@ pub const CANONICAL_REVISION: &str = "service.istio.io/canonical-revision";
 pub const WORKLOAD_NAME: &str = "service.istio.io/workload-name";
 /// On a pod, a gateway's Service or the mesh's namespace: the network it is in.
 pub const NETWORK: &str = "topology.istio.io/network";
+/// On a service, a namespace or a ServiceEntry: the waypoint that its callers go through.
+pub const USE_WAYPOINT: &str = "istio.io/use-waypoint";
 /// `app`, the older name of a workload's service.
 pub const APP: &str = "app";
 /// `version`, the older name of a workload's version.

@@ -6,7 +6,8 @@
 use crds::networking::destination_rule::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection, TrafficPolicy,
 };
-use crds::networking::service_entry::{Resolution, WorkloadEntrySpec};
+use crds::networking::service_entry::Resolution;
+use crds::networking::workload_entry::WorkloadEntrySpec;
 
 use crate::model::istio::virtual_address;
 use crate::model::rule::{DestinationRule, ServiceEntry};

@@ -11,6 +11,10 @@ use crate::selector::WorkloadSelector;
 use crate::status::IstioStatus;
 
 mod check;
+mod connection_pool;
+mod locality;
+
+pub(in crate::networking) use connection_pool::connection_pool;
 
 message! {
     /// Subsets and traffic policy of a host.

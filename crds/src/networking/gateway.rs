@@ -8,6 +8,9 @@ use crate::message::message;
 use crate::status::IstioStatus;
 
 mod check;
+mod tls;
+
+pub(in crate::networking) use tls::server_tls;
 
 message! {
     /// Servers on the gateways that a selector chooses.
@@ -139,6 +142,7 @@ message! {
 
 message! {
     /// A TLS version.
+    #[derive(PartialOrd, Ord)]
     pub enum TlsProtocol {
         /// The default.
         #[default]

@@ -1,10 +1,10 @@
 //! ServiceEntry: a service that Kubernetes does not know.
 
-use std::collections::BTreeMap;
-
 use kube::CustomResource;
 
+use super::workload_entry::WorkloadEntrySpec;
 use crate::message::message;
+use crate::selector::LabelSelector;
 use crate::status::IstioStatus;
 
 mod check;
@@ -119,54 +119,6 @@ message! {
     }
 }
 
-message! {
-    /// A workload outside Kubernetes: an endpoint of a ServiceEntry.
-    #[schemars(extend("x-kubernetes-validations" = [
-        {"message": "Address is required", "rule": "has(self.address) || has(self.network)"},
-        {
-            "message": "UDS may not include ports",
-            "rule": "(has(self.address) ? self.address : \"\").startsWith(\"unix://\") ? !has(self.ports) : true",
-        },
-    ]))]
-    pub struct WorkloadEntrySpec {
-        /// An address, a DNS name, or `unix://<absolute path>`.
-        #[schemars(length(max = 256), extend("x-kubernetes-validations" = [
-            {
-                "message": "UDS must be an absolute path or abstract socket",
-                "rule": "self.startsWith(\"unix://\") ? (self.substring(7, 8) == \"/\" || self.substring(7, 8) == \"@\") : true",
-            },
-            {"message": "UDS may not be a dir", "rule": "self.startsWith(\"unix://\") ? !self.endsWith(\"/\") : true"},
-        ]))]
-        pub address: String,
-        /// Port names and the endpoint's numbers.
-        #[schemars(schema_with = "schema::endpoint_ports")]
-        pub ports: BTreeMap<String, u32>,
-        /// Labels.
-        #[schemars(extend("maxProperties" = 256))]
-        pub labels: BTreeMap<String, String>,
-        /// The network it is in.
-        #[schemars(length(max = 2048))]
-        pub network: String,
-        /// `region/zone/subzone`.
-        #[schemars(length(max = 2048))]
-        pub locality: String,
-        /// Its share of traffic.
-        pub weight: u32,
-        /// The service account that it runs as.
-        #[schemars(length(max = 253))]
-        pub service_account: String,
-    }
-}
-
-message! {
-    /// Chooses workloads by labels.
-    pub struct LabelSelector {
-        /// Keys and values, all of which must match.
-        #[schemars(schema_with = "schema::labels")]
-        pub labels: BTreeMap<String, String>,
-    }
-}
-
 /// The parts of the schema that attributes cannot say.
 mod schema {
     use schemars::{Schema, SchemaGenerator, json_schema};
@@ -177,30 +129,6 @@ mod schema {
             "items": {
                 "type": "string",
                 "x-kubernetes-validations": [{"message": "hostname cannot be wildcard", "rule": "self != \"*\""}],
-            },
-        })
-    }
-
-    pub(super) fn endpoint_ports(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object", "maxProperties": 128,
-            "additionalProperties": crate::schema::port(generator),
-            "x-kubernetes-validations": [{
-                "message": "port name must be valid",
-                "rule": "self.all(key, size(key) < 63 && key.matches(\"^[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?$\"))",
-            }],
-        })
-    }
-
-    pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object", "maxProperties": 256,
-            "additionalProperties": {
-                "type": "string", "maxLength": 63,
-                "x-kubernetes-validations": [{
-                    "message": "wildcard is not supported in selector",
-                    "rule": "!self.contains(\"*\")",
-                }],
             },
         })
     }

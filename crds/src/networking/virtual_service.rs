@@ -10,6 +10,11 @@ use crate::schema::at_most_one_of;
 use crate::status::IstioStatus;
 
 mod check;
+mod http;
+mod matching;
+mod reach;
+
+pub(in crate::networking) use check::destination;
 
 message! {
     /// Routes for a set of hosts.

@@ -188,7 +188,7 @@ fn check_rule(c: &mut Checker, rule: &JwtRule) {
             c.error("header", format!("\"{header}\" is not a header's name: it must be letters, digits, - and _"));
         }
     });
-    c.at_least_a_millisecond("timeout", rule.timeout);
+    c.duration("timeout", rule.timeout);
 }
 
 fn is_web_address(uri: &str) -> bool {
@@ -250,7 +250,11 @@ mod tests {
                     "spec.jwtRules[0].outputClaimToHeaders[0].header: \"x y\" is not a header's name: it must be letters, digits, - and _",
                 ],
             ),
-            ("no time", "{jwtRules: [{issuer: a, timeout: 0s}]}", &["spec.jwtRules[0].timeout: must be at least 1ms"]),
+            (
+                "no time",
+                "{jwtRules: [{issuer: a, timeout: 0s}]}",
+                &["spec.jwtRules[0].timeout: 0s is too short: it must be at least 1ms"],
+            ),
         ];
         for (name, yaml, expected) in rows {
             let spec: RequestAuthenticationSpec = crate::parse(crate::yaml::value(yaml).unwrap()).unwrap();

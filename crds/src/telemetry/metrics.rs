@@ -108,7 +108,7 @@ message! {
 
 pub(super) fn check(c: &mut Checker, metrics: &Metrics) {
     check_providers(c, &metrics.providers);
-    c.at_least_a_millisecond("reportingInterval", metrics.reporting_interval);
+    c.duration("reportingInterval", metrics.reporting_interval);
     c.each("overrides", &metrics.overrides, |c, change| {
         if let Some(chosen) = &change.matches {
             if chosen.metric.is_some() && chosen.custom_metric.is_some() {

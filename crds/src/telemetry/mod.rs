@@ -136,7 +136,7 @@ mod tests {
                 "{metrics: [{reportingInterval: 0s, overrides: [{match: {metric: REQUEST_COUNT, customMetric: a}, \
                  tagOverrides: {a: {}, b: {operation: REMOVE, value: c}}}]}]}",
                 &[
-                    "spec.metrics[0].reportingInterval: must be at least 1ms",
+                    "spec.metrics[0].reportingInterval: 0s is too short: it must be at least 1ms",
                     "spec.metrics[0].overrides[0].match: has metric and customMetric, of which only one can be",
                     "spec.metrics[0].overrides[0].tagOverrides[a].value: must be set for operation UPSERT",
                     "spec.metrics[0].overrides[0].tagOverrides[b].value: must not be set for operation REMOVE",

@@ -6,6 +6,7 @@ use crds::networking::destination_rule as dr;
 use crds::networking::gateway as gw;
 use crds::networking::service_entry as se;
 use crds::networking::virtual_service as vs;
+use crds::networking::workload_entry::WorkloadEntrySpec;
 use crds::security::peer_authentication as pa;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -143,7 +144,7 @@ fn service_port(from: &se::ServicePort) -> Option<ServicePort> {
     })
 }
 
-fn endpoint(from: &se::WorkloadEntrySpec) -> InlineEndpoint {
+fn endpoint(from: &WorkloadEntrySpec) -> InlineEndpoint {
     let port = |(name, number): (&String, &u32)| Some((name.clone(), u16::try_from(*number).ok()?));
     InlineEndpoint {
         address: from.address.clone(),

@@ -1,6 +1,6 @@
 //! The model of a mesh: what Kubernetes and Istio objects mean, reduced to what translation reads.
 //!
-//! * [`host`], [`protocol`], [`labels`], [`visibility`]: the small algebra that rules are matched by
+//! * [`host`], [`protocol`] (of `crds`), [`labels`], [`visibility`]: the small algebra that rules are matched by
 //! * [`service`], [`workload`], [`rule`], [`mesh`]: the things in a mesh
 //! * [`kubernetes`], [`istio`], [`object`]: from API objects to those things
 //! * [`inputs`]: all things by name, and how a change is applied; [`change`]: what changed
@@ -8,7 +8,6 @@
 //! * [`proxy`]: whom a translation is for
 
 pub mod change;
-pub mod host;
 pub mod inputs;
 pub mod istio;
 pub mod kubernetes;
@@ -16,7 +15,6 @@ pub mod labels;
 pub mod mesh;
 pub mod object;
 pub mod policy;
-pub mod protocol;
 pub mod proxy;
 pub mod registry;
 pub mod rule;
@@ -24,3 +22,5 @@ pub mod service;
 pub mod snapshot;
 pub mod visibility;
 pub mod workload;
+
+pub use crds::{host, protocol};

@@ -1,39 +1,68 @@
 //! What is wrong with a DestinationRule.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::connection_pool::connection_pool;
+use super::locality::{locality, zone_aware};
 use super::{
-    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRuleSpec, LoadBalancerSettings,
-    OutlierDetection, TrafficPolicy,
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, DestinationRule, DestinationRuleSpec,
+    LoadBalancerSettings, OutlierDetection, PortTrafficPolicy, TrafficPolicy, TunnelSettings,
 };
 use crate::check::{Checker, Problem};
+
+impl DestinationRule {
+    /// What is wrong with this object: its spec, by itself and in its namespace.
+    pub fn check(&self) -> Vec<Problem> {
+        self.spec.check_with(&self.metadata)
+    }
+}
 
 impl DestinationRuleSpec {
     /// What is wrong with this rule.
     pub fn check(&self) -> Vec<Problem> {
+        self.check_with(&ObjectMeta::default())
+    }
+
+    fn check_with(&self, metadata: &ObjectMeta) -> Vec<Problem> {
         let mut c = Checker::of_spec();
         c.host("host", &self.host);
         if let Some(policy) = &self.traffic_policy {
             c.field("trafficPolicy", |c| traffic_policy(c, policy));
         }
         for (index, subset) in self.subsets.iter().enumerate() {
-            let name = format!("subsets[{index}]");
-            if subset.name.is_empty() {
-                c.error(&format!("{name}.name"), "must be set");
-            }
-            if self.subsets.iter().take(index).any(|earlier| earlier.name == subset.name) {
-                c.error(&format!("{name}.name"), format!("\"{}\" is defined twice", subset.name));
-            }
-            if let Some(policy) = &subset.traffic_policy {
-                c.field(&format!("{name}.trafficPolicy"), |c| traffic_policy(c, policy));
-            }
+            c.field(&format!("subsets[{index}]"), |c| {
+                c.dns_label("name", &subset.name, "subset");
+                if self.subsets.iter().take(index).any(|earlier| earlier.name == subset.name) {
+                    c.error("name", format!("\"{}\" is defined twice", subset.name));
+                }
+                c.labels("labels", &subset.labels);
+                if let Some(policy) = &subset.traffic_policy {
+                    c.field("trafficPolicy", |c| traffic_policy(c, policy));
+                }
+            });
         }
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        c.export_to(&self.export_to, namespace, false);
         if let Some(selector) = &self.workload_selector {
             c.field("workloadSelector", |c| selector.check(c));
+            let elsewhere = |entry: &&String| {
+                entry.as_str() == "*" || (*entry != "." && !namespace.is_empty() && entry.as_str() != namespace)
+            };
+            if let Some(entry) = self.export_to.iter().find(elsewhere) {
+                c.error(
+                    "exportTo",
+                    format!("\"{entry}\" is too wide: with workloadSelector the rule is for its own namespace, \".\""),
+                );
+            }
         }
         c.finish()
     }
 }
 
 fn traffic_policy(c: &mut Checker, policy: &TrafficPolicy) {
+    if *policy == TrafficPolicy::default() {
+        c.error("", "must set something, or be left out");
+    }
     settings(
         c,
         policy.load_balancer.as_ref(),
@@ -41,143 +70,231 @@ fn traffic_policy(c: &mut Checker, policy: &TrafficPolicy) {
         policy.outlier_detection.as_ref(),
         policy.tls.as_ref(),
     );
-    c.each("portLevelSettings", &policy.port_level_settings, |c, port| {
-        match &port.port {
-            Some(port) => c.port("port.number", port.number),
-            None => c.error("port", "must be set"),
-        }
-        settings(
-            c,
-            port.load_balancer.as_ref(),
-            port.connection_pool.as_ref(),
-            port.outlier_detection.as_ref(),
-            port.tls.as_ref(),
-        );
-    });
+    c.each("portLevelSettings", &policy.port_level_settings, port_policy);
     if let Some(tunnel) = &policy.tunnel {
-        c.field("tunnel", |c| {
-            c.host("targetHost", &tunnel.target_host);
-            c.port("targetPort", tunnel.target_port);
-            if !matches!(tunnel.protocol.as_str(), "" | "CONNECT" | "POST") {
-                c.error("protocol", format!("\"{}\" is not CONNECT or POST", tunnel.protocol));
-            }
-        });
+        c.field("tunnel", |c| tunnel_settings(c, tunnel));
+        if policy.proxy_protocol.is_some() {
+            c.error("proxyProtocol", "cannot stand beside tunnel");
+        }
     }
-    if let Some(budget) = &policy.retry_budget
-        && let Some(percent) = budget.percent
-    {
-        c.percent("retryBudget.percent", percent);
+    if let Some(budget) = &policy.retry_budget {
+        if let Some(percent) = budget.percent {
+            c.percent("retryBudget.percent", percent);
+        }
+        c.duration("retryBudget.budgetInterval", budget.budget_interval);
+    }
+}
+
+fn port_policy(c: &mut Checker, policy: &PortTrafficPolicy) {
+    match &policy.port {
+        Some(port) => c.port("port.number", port.number),
+        None => c.error("port", "must be set"),
+    }
+    let says_nothing = policy.load_balancer.is_none()
+        && policy.connection_pool.is_none()
+        && policy.outlier_detection.is_none()
+        && policy.tls.is_none();
+    if says_nothing {
+        c.error("", "needs one of loadBalancer, connectionPool, outlierDetection, tls");
+    }
+    settings(
+        c,
+        policy.load_balancer.as_ref(),
+        policy.connection_pool.as_ref(),
+        policy.outlier_detection.as_ref(),
+        policy.tls.as_ref(),
+    );
+}
+
+fn tunnel_settings(c: &mut Checker, tunnel: &TunnelSettings) {
+    c.name_or_address("targetHost", &tunnel.target_host);
+    c.port("targetPort", tunnel.target_port);
+    if !matches!(tunnel.protocol.as_str(), "" | "CONNECT" | "POST") {
+        c.error("protocol", format!("\"{}\" is not CONNECT or POST", tunnel.protocol));
     }
 }
 
 fn settings(
     c: &mut Checker,
     load_balancer: Option<&LoadBalancerSettings>,
-    connection_pool: Option<&ConnectionPoolSettings>,
-    outlier_detection: Option<&OutlierDetection>,
+    pool: Option<&ConnectionPoolSettings>,
+    outlier: Option<&OutlierDetection>,
     tls: Option<&ClientTlsSettings>,
 ) {
     if let Some(balancing) = load_balancer {
-        c.field("loadBalancer", |c| load_balancer_settings(c, balancing));
+        c.field("loadBalancer", |c| load_balancer_settings(c, balancing, outlier.is_some()));
     }
-    if let Some(pool) = connection_pool {
-        c.field("connectionPool", |c| connection_pool_settings(c, pool));
+    if let Some(pool) = pool {
+        c.field("connectionPool", |c| connection_pool(c, pool));
     }
-    if let Some(outlier) = outlier_detection {
-        c.field("outlierDetection", |c| {
-            c.percent("maxEjectionPercent", f64::from(outlier.max_ejection_percent));
-            c.percent("minHealthPercent", f64::from(outlier.min_health_percent));
-            c.at_least_a_millisecond("interval", outlier.interval);
-            c.at_least_a_millisecond("baseEjectionTime", outlier.base_ejection_time);
-        });
+    if let Some(outlier) = outlier {
+        c.field("outlierDetection", |c| outlier_detection(c, outlier));
     }
     if let Some(tls) = tls {
-        c.field("tls", |c| {
-            if tls.mode == ClientTlsMode::Mutual && tls.credential_name.is_empty() {
-                let hint = "must be set for mode MUTUAL, unless credentialName is";
-                for (name, file) in [("clientCertificate", &tls.client_certificate), ("privateKey", &tls.private_key)] {
-                    if file.is_empty() {
-                        c.error(name, hint);
-                    }
+        c.field("tls", |c| client_tls(c, tls));
+    }
+}
+
+fn outlier_detection(c: &mut Checker, outlier: &OutlierDetection) {
+    c.percent("maxEjectionPercent", f64::from(outlier.max_ejection_percent));
+    c.percent("minHealthPercent", f64::from(outlier.min_health_percent));
+    c.duration("interval", outlier.interval);
+    c.duration("baseEjectionTime", outlier.base_ejection_time);
+    if outlier.consecutive_errors != 0 {
+        c.warn(
+            "consecutiveErrors",
+            "is deprecated and has no effect: use consecutive5xxErrors or consecutiveGatewayErrors",
+        );
+    }
+    if outlier.consecutive_local_origin_failures.is_some_and(|failures| failures > 0)
+        && !outlier.split_external_local_origin_errors
+    {
+        c.error("consecutiveLocalOriginFailures", "needs splitExternalLocalOriginErrors: true");
+    }
+    for (index, status) in outlier.outlier_detection_http_error_codes.iter().enumerate() {
+        if !(100..600).contains(status) {
+            c.error(
+                &format!("outlierDetectionHttpErrorCodes[{index}]"),
+                format!("{status} is not a status: it must be between 100 and 599"),
+            );
+        }
+    }
+}
+
+fn client_tls(c: &mut Checker, tls: &ClientTlsSettings) {
+    let files = [
+        ("clientCertificate", &tls.client_certificate),
+        ("privateKey", &tls.private_key),
+        ("caCertificates", &tls.ca_certificates),
+        ("caCrl", &tls.ca_crl),
+    ];
+    let originates = matches!(tls.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual);
+    if originates && tls.insecure_skip_verify == Some(true) {
+        let hint = "contradicts insecureSkipVerify, with which the server is not verified: leave one of them out";
+        if !tls.ca_certificates.is_empty() {
+            c.error("caCertificates", hint);
+        }
+        if !tls.subject_alt_names.is_empty() {
+            c.error("subjectAltNames", hint);
+        }
+        // In mode MUTUAL the Secret also has the client's own certificate.
+        if tls.mode == ClientTlsMode::Simple && !tls.credential_name.is_empty() {
+            c.error("credentialName", hint);
+        }
+    }
+    if originates && !tls.credential_name.is_empty() {
+        for (name, _) in files.iter().filter(|(_, file)| !file.is_empty()) {
+            c.error(name, "cannot stand beside credentialName, whose Secret has it");
+        }
+    } else if tls.mode == ClientTlsMode::Mutual {
+        for (name, _) in files.iter().take(2).filter(|(_, file)| file.is_empty()) {
+            c.error(name, "must be set for mode MUTUAL, unless credentialName is");
+        }
+    }
+}
+
+fn load_balancer_settings(c: &mut Checker, balancing: &LoadBalancerSettings, ejects: bool) {
+    c.at_most_one(&[
+        ("simple", balancing.simple.is_some()),
+        ("consistentHash", balancing.consistent_hash.is_some()),
+        ("backendUtilization", balancing.backend_utilization.is_some()),
+    ]);
+    if let Some(hash) = &balancing.consistent_hash {
+        c.field("consistentHash", |c| consistent_hash(c, hash));
+    }
+    if let Some(warmup) = &balancing.warmup {
+        c.field("warmup", |c| {
+            if warmup.duration.is_none() {
+                c.error("duration", "must be set");
+            }
+            c.duration("duration", warmup.duration);
+            if let Some(percent) = warmup.minimum_percent {
+                c.percent("minimumPercent", percent);
+            }
+            if let Some(aggression) = warmup.aggression
+                && aggression <= 0.0
+            {
+                c.error("aggression", format!("{aggression} is too small: it must be above 0"));
+            }
+        });
+    }
+    c.duration("warmupDurationSecs", balancing.warmup_duration_secs);
+    c.at_most_one(&[
+        ("localityLbSetting", balancing.locality_lb_setting.is_some()),
+        ("zoneAwareLbSetting", balancing.zone_aware_lb_setting.is_some()),
+    ]);
+    if let Some(setting) = &balancing.locality_lb_setting {
+        c.field("localityLbSetting", |c| locality(c, setting, ejects));
+    }
+    if let Some(setting) = &balancing.zone_aware_lb_setting {
+        c.field("zoneAwareLbSetting", |c| zone_aware(c, setting, ejects));
+    }
+}
+
+fn consistent_hash(c: &mut Checker, hash: &ConsistentHashLb) {
+    let keys = c.at_most_one(&[
+        ("httpHeaderName", hash.http_header_name.is_some()),
+        ("httpCookie", hash.http_cookie.is_some()),
+        ("useSourceIp", hash.use_source_ip.is_some()),
+        ("httpQueryParameterName", hash.http_query_parameter_name.is_some()),
+    ]);
+    if keys == 0 {
+        c.warn("", "names nothing to hash: set one of httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName");
+    }
+    if let Some(cookie) = &hash.http_cookie {
+        c.field("httpCookie", |c| {
+            c.required("name", &cookie.name);
+            for (index, attribute) in cookie.attributes.iter().enumerate() {
+                let name = format!("attributes[{index}].name");
+                c.required(&name, &attribute.name);
+                if cookie.attributes.iter().take(index).any(|earlier| earlier.name == attribute.name) {
+                    c.error(&name, format!("\"{}\" is listed twice", attribute.name));
                 }
             }
         });
     }
-}
-
-fn load_balancer_settings(c: &mut Checker, balancing: &LoadBalancerSettings) {
-    if let Some(hash) = &balancing.consistent_hash {
-        let keys = [
-            hash.http_header_name.is_some(),
-            hash.http_cookie.is_some(),
-            hash.use_source_ip.is_some(),
-            hash.http_query_parameter_name.is_some(),
-        ];
-        if keys.iter().filter(|set| **set).count() != 1 {
-            c.error(
-                "consistentHash",
-                "needs exactly one of httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName",
-            );
-        }
-        if let Some(cookie) = &hash.http_cookie {
-            c.required("consistentHash.httpCookie.name", &cookie.name);
+    let algorithm = c.at_most_one(&[("ringHash", hash.ring_hash.is_some()), ("maglev", hash.maglev.is_some())]);
+    if hash.minimum_ring_size != 0 {
+        if algorithm > 0 {
+            c.error("minimumRingSize", "cannot stand beside ringHash or maglev: use ringHash.minimumRingSize");
+        } else {
+            c.warn("minimumRingSize", "is deprecated: use ringHash.minimumRingSize");
         }
     }
-    if let Some(warmup) = &balancing.warmup {
-        if warmup.duration.is_none() {
-            c.error("warmup.duration", "must be set");
+    if let Some(maglev) = &hash.maglev {
+        let size = maglev.table_size;
+        // Envoy's bounds; an absent size is 0 here and has its default there.
+        if size != 0 && (size > 5_000_011 || !is_prime(size)) {
+            c.error("maglev.tableSize", format!("{size} is no size of a table: it must be a prime of at most 5000011"));
         }
-        if let Some(percent) = warmup.minimum_percent {
-            c.percent("warmup.minimumPercent", percent);
-        }
-    }
-    if let Some(locality) = &balancing.locality_lb_setting {
-        if !locality.distribute.is_empty() && !locality.failover.is_empty() {
-            c.error("localityLbSetting", "has distribute and failover, of which only one can be");
-        }
-        c.each("localityLbSetting.distribute", &locality.distribute, |c, distribute| {
-            let total: u64 = distribute.to.values().map(|share| u64::from(*share)).sum();
-            if total != 100 {
-                c.error("to", format!("its shares add up to {total}, not to 100"));
-            }
-        });
     }
 }
 
-fn connection_pool_settings(c: &mut Checker, pool: &ConnectionPoolSettings) {
-    let not_negative = |c: &mut Checker, name: &str, value: i32| {
-        if value < 0 {
-            c.error(name, format!("{value} is negative"));
-        }
-    };
-    if let Some(tcp) = &pool.tcp {
-        not_negative(c, "tcp.maxConnections", tcp.max_connections);
-        c.at_least_a_millisecond("tcp.connectTimeout", tcp.connect_timeout);
-        c.at_least_a_millisecond("tcp.maxConnectionDuration", tcp.max_connection_duration);
-    }
-    if let Some(http) = &pool.http {
-        not_negative(c, "http.http1MaxPendingRequests", http.http1_max_pending_requests);
-        not_negative(c, "http.http2MaxRequests", http.http2_max_requests);
-        not_negative(c, "http.maxRequestsPerConnection", http.max_requests_per_connection);
-        not_negative(c, "http.maxRetries", http.max_retries);
-        not_negative(c, "http.maxConcurrentStreams", http.max_concurrent_streams);
-        c.at_least_a_millisecond("http.idleTimeout", http.idle_timeout);
-    }
+/// By trial division; sizes are bounded before.
+fn is_prime(number: u64) -> bool {
+    number > 1 && (2..=number.isqrt()).all(|factor| !number.is_multiple_of(factor))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::DestinationRuleSpec;
+    use super::{DestinationRule, DestinationRuleSpec, is_prime};
 
     #[test]
     fn rules() {
         let rows: &[(&str, &str, &[&str])] = &[
             ("subsets", "{host: reviews, subsets: [{name: v1, labels: {version: v1}}]}", &[]),
-            ("no host", "{}", &["spec.host: \"\" is not a host: it is empty"]),
             (
                 "a subset twice",
-                "{host: a, subsets: [{name: v1}, {name: v1}]}",
+                "{host: reviews, subsets: [{name: v1}, {name: v1}]}",
                 &["spec.subsets[1].name: \"v1\" is defined twice"],
+            ),
+            (
+                "a subset without a name",
+                "{host: reviews, subsets: [{labels: {version: 'a b'}}]}",
+                &[
+                    "spec.subsets[0].name: \"\" is not the name of a subset: it must be 1 to 63 letters, digits and dashes, with no dash at its ends",
+                    "spec.subsets[0].labels: \"a b\" is not the value of label \"version\": it must be letters, digits, dashes, underscores and dots",
+                ],
             ),
             (
                 "a percentage above 100",
@@ -192,10 +309,85 @@ mod tests {
                 &["spec.trafficPolicy.portLevelSettings[0].port: must be set"],
             ),
             (
+                "policies that say nothing",
+                "{host: a, trafficPolicy: {}, subsets: [{name: v1, trafficPolicy: {connectionPool: {}, portLevelSettings: [{port: {number: 80}}]}}]}",
+                &[
+                    "spec.trafficPolicy: must set something, or be left out",
+                    "spec.subsets[0].trafficPolicy.connectionPool: needs tcp or http",
+                    "spec.subsets[0].trafficPolicy.portLevelSettings[0]: needs one of loadBalancer, connectionPool, outlierDetection, tls",
+                ],
+            ),
+            (
                 "affinity by two keys",
                 "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, httpHeaderName: x}}}}",
                 &[
-                    "spec.trafficPolicy.loadBalancer.consistentHash: needs exactly one of httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName",
+                    "spec.trafficPolicy.loadBalancer.consistentHash: has httpHeaderName and useSourceIp, of which only one can be",
+                ],
+            ),
+            (
+                "affinity by nothing, in a table of an odd size",
+                "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {maglev: {tableSize: 1000}}}}}",
+                &[
+                    "spec.trafficPolicy.loadBalancer.consistentHash: names nothing to hash: set one of httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName",
+                    "spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize: 1000 is no size of a table: it must be a prime of at most 5000011",
+                ],
+            ),
+            (
+                "a cookie's attributes",
+                "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: c, attributes: [{name: A}, {name: A}, {}]}}}}}",
+                &[
+                    "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[1].name: \"A\" is listed twice",
+                    "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[2].name: must be set",
+                ],
+            ),
+            (
+                "failover that nothing sets off",
+                "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: x, to: y}]}}}}",
+                &[
+                    "spec.trafficPolicy.loadBalancer.localityLbSetting.failover: needs outlierDetection in the same policy: nothing else finds out that endpoints fail",
+                ],
+            ),
+            (
+                "pings without their times",
+                "{host: a, trafficPolicy: {connectionPool: {http: {http2KeepAlive: {interval: 1s}, h2UpgradePolicy: UPGRADE, useClientProtocol: true}}}}",
+                &[
+                    "spec.trafficPolicy.connectionPool.http.useClientProtocol: contradicts h2UpgradePolicy UPGRADE: leave one of them out",
+                    "spec.trafficPolicy.connectionPool.http.http2KeepAlive.timeout: must be set",
+                ],
+            ),
+            (
+                "verification that is asked for and switched off",
+                "{host: a, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true, caCertificates: a}}}",
+                &[
+                    "spec.trafficPolicy.tls.caCertificates: contradicts insecureSkipVerify, with which the server is not verified: leave one of them out",
+                ],
+            ),
+            (
+                "a Secret and files",
+                "{host: a, trafficPolicy: {tls: {mode: MUTUAL, credentialName: a, privateKey: b}}}",
+                &["spec.trafficPolicy.tls.privateKey: cannot stand beside credentialName, whose Secret has it"],
+            ),
+            (
+                "mutual TLS without a certificate",
+                "{host: a, trafficPolicy: {tls: {mode: MUTUAL, privateKey: b}}}",
+                &["spec.trafficPolicy.tls.clientCertificate: must be set for mode MUTUAL, unless credentialName is"],
+            ),
+            (
+                "a tunnel",
+                "{host: a, trafficPolicy: {tunnel: {protocol: GET, targetHost: '*.a.com', targetPort: 0}, proxyProtocol: {version: V2}}}",
+                &[
+                    "spec.trafficPolicy.tunnel.targetHost: \"*.a.com\" is neither an address nor the name of a host: each part of it must be 1 to 63 letters, digits and dashes, with no dash at its ends",
+                    "spec.trafficPolicy.tunnel.targetPort: 0 is not a port: it must be between 1 and 65535",
+                    "spec.trafficPolicy.tunnel.protocol: \"GET\" is not CONNECT or POST",
+                    "spec.trafficPolicy.proxyProtocol: cannot stand beside tunnel",
+                ],
+            ),
+            (
+                "failures that are not counted",
+                "{host: a, trafficPolicy: {outlierDetection: {consecutiveErrors: 1, consecutiveLocalOriginFailures: 1}}}",
+                &[
+                    "spec.trafficPolicy.outlierDetection.consecutiveErrors: is deprecated and has no effect: use consecutive5xxErrors or consecutiveGatewayErrors",
+                    "spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures: needs splitExternalLocalOriginErrors: true",
                 ],
             ),
         ];
@@ -204,5 +396,24 @@ mod tests {
             let problems: Vec<_> = spec.check().iter().map(ToString::to_string).collect();
             assert_eq!(problems, *expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_rule_for_some_clients_stays_in_its_namespace() {
+        let rows = [("[.]", 0), ("[own]", 0), ("['*']", 1), ("[other]", 1), ("[own, other]", 1), ("[., own]", 1)];
+        for (export_to, expected) in rows {
+            let yaml = format!(
+                "{{metadata: {{name: x, namespace: own}}, spec: {{host: a, exportTo: {export_to}, workloadSelector: {{matchLabels: {{app: a}}}}}}}}"
+            );
+            let object: DestinationRule = crate::parse(crate::yaml::value(&yaml).unwrap()).unwrap();
+            assert_eq!(object.check().len(), expected, "{export_to}");
+        }
+    }
+
+    #[test]
+    fn primes() {
+        let below_thirty: Vec<u64> = (0..30).filter(|number| is_prime(*number)).collect();
+        assert_eq!(below_thirty, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]);
+        assert!(is_prime(65_537) && is_prime(5_000_011) && !is_prime(65_536));
     }
 }

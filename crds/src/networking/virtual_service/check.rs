@@ -1,312 +1,206 @@
-//! What is wrong with a VirtualService.
+//! What is wrong with a VirtualService: its hosts and gateways, and its routes of TLS and TCP. `http` has the rest.
 
+use std::net::IpAddr;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::http::{Role, http_route};
 use super::{
-    Destination, FaultAbort, FaultDelay, HttpMatchRequest, HttpRoute, StringMatch, StringMatcher, VirtualServiceSpec,
+    Destination, L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute, VirtualService,
+    VirtualServiceSpec, reach,
 };
-use crate::check::{Checker, Problem};
+use crate::check::{Checker, Problem, is_claim};
+use crate::host;
+
+/// What stands for all sidecars among gateways.
+const MESH: &str = "mesh";
+
+impl VirtualService {
+    /// What is wrong with this object: its spec, by itself and in its namespace.
+    pub fn check(&self) -> Vec<Problem> {
+        self.spec.check_with(&self.metadata)
+    }
+}
 
 impl VirtualServiceSpec {
     /// What is wrong with these routes.
     pub fn check(&self) -> Vec<Problem> {
+        self.check_with(&ObjectMeta::default())
+    }
+
+    fn check_with(&self, metadata: &ObjectMeta) -> Vec<Problem> {
         let mut c = Checker::of_spec();
+        // Without hosts it is one that others delegate to.
+        let role = if self.hosts.is_empty() { Role::Delegate } else { Role::Root };
+        if role == Role::Delegate {
+            for (name, set) in
+                [("gateways", !self.gateways.is_empty()), ("tls", !self.tls.is_empty()), ("tcp", !self.tcp.is_empty())]
+            {
+                if set {
+                    c.error(
+                        name,
+                        "needs hosts: a VirtualService without hosts is a delegate, which has HTTP routes only",
+                    );
+                }
+            }
+        }
+        c.gateways(&self.gateways);
+        self.check_hosts(&mut c);
         if self.http.is_empty() && self.tls.is_empty() && self.tcp.is_empty() {
             c.error("", "needs at least one route under http, tls or tcp");
         }
-        if self.hosts.is_empty() && !self.http.iter().any(has_routes_of_its_own) && !self.http.is_empty() {
-            c.error("hosts", "must be set: only a delegate, whose routes have destinations, may leave them out");
-        }
-        for (index, host) in self.hosts.iter().enumerate() {
-            c.host(&format!("hosts[{index}]"), host);
-            if self.hosts.iter().take(index).any(|earlier| earlier == host) {
-                c.error(&format!("hosts[{index}]"), format!("\"{host}\" is listed twice"));
+        c.each("http", &self.http, |c, route| {
+            http_route(c, route, role);
+            if !self.is_of_gateways() {
+                claims(c, route);
             }
-        }
-        c.each("http", &self.http, http_route);
-        c.each("tls", &self.tls, |c, route| {
-            if route.matches.is_empty() {
-                c.error("match", "needs at least one entry with sniHosts");
-            }
-            c.each("match", &route.matches, |c, m| {
-                if m.sni_hosts.is_empty() {
-                    c.error("sniHosts", "must name at least one host");
-                }
-                subnets(c, &m.destination_subnets);
-                if m.port != 0 {
-                    c.port("port", m.port);
-                }
-            });
-            let destinations: Vec<_> = route.route.iter().map(|r| (&r.destination, r.weight)).collect();
-            weighted(c, &destinations);
         });
-        c.each("tcp", &self.tcp, |c, route| {
-            c.each("match", &route.matches, |c, m| {
-                subnets(c, &m.destination_subnets);
-                if m.port != 0 {
-                    c.port("port", m.port);
-                }
-            });
-            let destinations: Vec<_> = route.route.iter().map(|r| (&r.destination, r.weight)).collect();
-            weighted(c, &destinations);
-        });
-        unreachable_routes(&mut c, &self.http);
+        c.each("tls", &self.tls, |c, route| self.check_tls(c, route));
+        c.each("tcp", &self.tcp, tcp_route);
+        c.export_to(&self.export_to, metadata.namespace.as_deref().unwrap_or_default(), false);
+        reach::unreachable(&mut c, self);
         c.finish()
     }
-}
 
-/// A VirtualService without hosts is one that others delegate to; it must at least do something.
-fn has_routes_of_its_own(route: &HttpRoute) -> bool {
-    !route.route.is_empty() || route.redirect.is_some() || route.direct_response.is_some()
-}
+    /// Whether only gateways have these routes.
+    fn is_of_gateways(&self) -> bool {
+        !self.gateways.is_empty() && !self.gateways.iter().any(|gateway| gateway == MESH)
+    }
 
-fn http_route(c: &mut Checker, route: &HttpRoute) {
-    let answers = [
-        (!route.route.is_empty(), "route"),
-        (route.redirect.is_some(), "redirect"),
-        (route.direct_response.is_some(), "directResponse"),
-        (route.delegate.is_some(), "delegate"),
-    ];
-    let set: Vec<_> = answers.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
-    match set.as_slice() {
-        [] => c.error("", "needs one of route, redirect, directResponse, delegate"),
-        [_] => {}
-        several => c.error("", format!("has {}, of which only one can be", several.join(" and "))),
-    }
-    c.each("match", &route.matches, http_match);
-    let destinations: Vec<_> = route.route.iter().map(|r| (&r.destination, r.weight)).collect();
-    if !destinations.is_empty() {
-        weighted(c, &destinations);
-    }
-    if let Some(redirect) = &route.redirect {
-        c.field("redirect", |c| {
-            if !redirect.uri.is_empty() && !redirect.prefix_rewrite.is_empty() {
-                c.error("", "has uri and prefixRewrite, of which only one can be");
-            }
-            // Istio answers with these; anything else would not be a redirect.
-            if redirect.redirect_code != 0 && !matches!(redirect.redirect_code, 301 | 302 | 303 | 307 | 308) {
-                let code = redirect.redirect_code;
-                c.error("redirectCode", format!("{code} is not a redirect: use 301, 302, 303, 307 or 308"));
-            }
-            if let Some(port) = redirect.port {
-                c.port("port", port);
-            }
-        });
-        if route.rewrite.is_some() {
-            c.error("rewrite", "cannot stand beside redirect");
-        }
-        if route.fault.is_some() {
-            c.error("fault", "cannot stand beside redirect");
-        }
-    }
-    if let Some(response) = &route.direct_response
-        && !(200..600).contains(&response.status)
-    {
-        c.error(
-            "directResponse.status",
-            format!("{} is not a status: it must be between 200 and 599", response.status),
-        );
-    }
-    if let Some(rewrite) = &route.rewrite {
-        c.field("rewrite", |c| {
-            if rewrite.uri.is_empty() && rewrite.authority.is_empty() && rewrite.uri_regex_rewrite.is_none() {
-                c.error("", "needs uri, uriRegexRewrite or authority");
-            }
-            if let Some(regex) = &rewrite.uri_regex_rewrite {
-                if !rewrite.uri.is_empty() {
-                    c.error("", "has uri and uriRegexRewrite, of which only one can be");
-                }
-                c.required("uriRegexRewrite.match", &regex.pattern);
-                c.required("uriRegexRewrite.rewrite", &regex.rewrite);
-                c.regex("uriRegexRewrite.match", &regex.pattern);
-            }
-        });
-    }
-    c.at_least_a_millisecond("timeout", route.timeout);
-    if let Some(retries) = &route.retries {
-        c.field("retries", |c| {
-            if retries.attempts < 0 {
-                c.error("attempts", "must not be negative");
-            }
-            c.at_least_a_millisecond("perTryTimeout", retries.per_try_timeout);
-            c.at_least_a_millisecond("backoff", retries.backoff);
-            if retries.attempts == 0 && (retries.per_try_timeout.is_some() || !retries.retry_on.is_empty()) {
-                c.warn("attempts", "is 0, which switches retries off; the other settings have no effect");
-            }
-        });
-    }
-    if let Some(fault) = &route.fault {
-        c.field("fault", |c| {
-            if fault.delay.is_none() && fault.abort.is_none() {
-                c.error("", "needs delay or abort");
-            }
-            if let Some(delay) = &fault.delay {
-                c.field("delay", |c| fault_delay(c, delay));
-            }
-            if let Some(abort) = &fault.abort {
-                c.field("abort", |c| fault_abort(c, abort));
-            }
-        });
-    }
-    if let Some(mirror) = &route.mirror {
-        c.field("mirror", |c| destination(c, mirror));
-        if !route.mirrors.is_empty() {
-            c.error("", "has mirror and mirrors, of which only one can be");
-        }
-    }
-    c.each("mirrors", &route.mirrors, |c, mirror| {
-        c.field("destination", |c| destination(c, &mirror.destination));
-        if let Some(percentage) = &mirror.percentage {
-            c.percent("percentage.value", percentage.value);
-        }
-    });
-    if let Some(percentage) = &route.mirror_percentage {
-        c.percent("mirrorPercentage.value", percentage.value);
-    }
-    for (name, percent) in
-        [("mirrorPercent", route.mirror_percent), ("mirror_percent", route.mirror_percent_deprecated)]
-    {
-        if let Some(percent) = percent {
-            c.percent(name, f64::from(percent));
-        }
-    }
-    if let Some(cors) = &route.cors_policy {
-        c.field("corsPolicy", |c| {
-            c.each("allowOrigins", &cors.allow_origins, string_match);
-            c.at_least_a_millisecond("maxAge", cors.max_age);
-        });
-    }
-}
-
-fn http_match(c: &mut Checker, m: &HttpMatchRequest) {
-    for (name, value) in [("uri", &m.uri), ("scheme", &m.scheme), ("method", &m.method), ("authority", &m.authority)] {
-        if let Some(value) = value {
-            c.field(name, |c| {
-                string_match(c, value);
-                if matches!(value.matcher(), StringMatcher::Present) {
-                    c.error("", "needs one of exact, prefix, regex");
-                }
-            });
-        }
-    }
-    for (name, map) in
-        [("headers", &m.headers), ("withoutHeaders", &m.without_headers), ("queryParams", &m.query_params)]
-    {
-        for (key, value) in map {
-            if key.is_empty() {
-                c.error(name, "has an empty name");
-            }
-            // Istio takes `withoutHeaders: {x: {regex: "*"}}` for "x must be absent".
-            if name == "withoutHeaders" && value.matcher() == StringMatcher::Regex("*") {
+    fn check_hosts(&self, c: &mut Checker) {
+        let of_server_names = self.tls.iter().flat_map(|route| &route.matches).any(|m| !m.sni_hosts.is_empty());
+        for (index, host) in self.hosts.iter().enumerate() {
+            let name = format!("hosts[{index}]");
+            if host == "*" && !self.is_of_gateways() {
+                c.error(&name, "\"*\" needs gateways other than \"mesh\": for sidecars name the hosts");
                 continue;
             }
-            c.key(name, key, |c| string_match(c, value));
-        }
-    }
-    if m.port != 0 {
-        c.port("port", m.port);
-    }
-}
-
-fn string_match(c: &mut Checker, value: &StringMatch) {
-    match value.matcher() {
-        StringMatcher::Regex(pattern) => {
-            if pattern.is_empty() {
-                c.error("regex", "must not be empty");
+            if !(self.is_of_gateways() && of_server_names && is_cluster_name(host)) {
+                c.host_or_address(&name, host);
             }
-            c.regex("regex", pattern);
+            if let Some(earlier) = self.hosts.iter().take(index).find(|earlier| host::matches(earlier, host)) {
+                let message = if earlier == host {
+                    format!("\"{host}\" is listed twice")
+                } else {
+                    format!("\"{host}\" and \"{earlier}\" cover the same names: leave one of them out")
+                };
+                c.error(&name, message);
+            }
         }
-        StringMatcher::Prefix("") => c.error("prefix", "must not be empty"),
-        _ => {}
+    }
+
+    fn check_tls(&self, c: &mut Checker, route: &TlsRoute) {
+        if route.matches.is_empty() {
+            c.error("match", "needs at least one entry with sniHosts");
+        }
+        c.each("match", &route.matches, |c, m: &TlsMatchAttributes| {
+            if m.sni_hosts.is_empty() {
+                c.error("sniHosts", "must name at least one host");
+            }
+            for (index, server_name) in m.sni_hosts.iter().enumerate() {
+                self.check_server_name(c, &format!("sniHosts[{index}]"), server_name);
+            }
+            connection_match(c, &m.destination_subnets, m.port, &m.gateways);
+            c.labels("sourceLabels", &m.source_labels);
+        });
+        weighted(c, &route.route);
+    }
+
+    fn check_server_name(&self, c: &mut Checker, field: &str, server_name: &str) {
+        if server_name.parse::<IpAddr>().is_ok() {
+            // RFC 6066, section 3.
+            return c.warn(field, format!("\"{server_name}\" is an address, which few clients send as a server name"));
+        }
+        if !(self.is_of_gateways() && is_cluster_name(server_name)) {
+            c.host(field, server_name);
+        }
+        if !self.hosts.iter().any(|host| host::subset_of(server_name, host)) {
+            c.error(field, format!("\"{server_name}\" is none of spec.hosts, nor covered by one: add it there"));
+        }
     }
 }
 
-fn fault_delay(c: &mut Checker, delay: &FaultDelay) {
-    match delay.fixed_delay {
-        None => c.error("fixedDelay", "must be set"),
-        some => c.at_least_a_millisecond("fixedDelay", some),
-    }
-    if delay.exponential_delay.is_some() {
-        c.error("exponentialDelay", "is not implemented: use fixedDelay");
-    }
-    if let Some(percentage) = &delay.percentage {
-        c.percent("percentage.value", percentage.value);
-    }
-    c.percent("percent", f64::from(delay.percent));
+/// The server name of connections between gateways: `outbound_.80_._.reviews.default.svc.cluster.local`.
+fn is_cluster_name(host: &str) -> bool {
+    host.strip_prefix("outbound_.").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-fn fault_abort(c: &mut Checker, abort: &FaultAbort) {
-    if abort.http_status.is_none() && abort.grpc_status.is_none() {
-        c.error("", "needs httpStatus or grpcStatus");
-    }
-    if abort.http2_error.is_some() {
-        c.error("http2Error", "is not implemented: use httpStatus");
-    }
-    if let Some(status) = abort.http_status
-        && !(200..600).contains(&status)
-    {
-        c.error("httpStatus", format!("{status} is not a status: it must be between 200 and 599"));
-    }
-    if let Some(percentage) = &abort.percentage {
-        c.percent("percentage.value", percentage.value);
-    }
-}
-
-/// Weighted destinations of one route.
-fn weighted(c: &mut Checker, destinations: &[(&Destination, i32)]) {
-    if destinations.is_empty() {
-        c.error("route", "needs at least one destination");
-    }
-    c.each("route", destinations, |c, (to, weight)| {
-        c.field("destination", |c| destination(c, to));
-        if *weight < 0 {
-            c.error("weight", format!("{weight} is negative"));
-        } else if *weight == 0 && destinations.len() > 1 && destinations.iter().any(|(_, w)| *w > 0) {
-            c.warn("weight", "is 0: this destination gets no traffic");
+/// Claims of a token are known where the token was verified.
+fn claims(c: &mut Checker, route: &super::HttpRoute) {
+    c.each("match", &route.matches, |c, m| {
+        for (field, headers) in [("headers", &m.headers), ("withoutHeaders", &m.without_headers)] {
+            for name in headers.keys().filter(|name| is_claim(name)) {
+                c.key(field, name, |c| {
+                    c.error("", "is a token's claim, by which only gateways route: set spec.gateways");
+                });
+            }
         }
     });
-    let total: i64 = destinations.iter().map(|(_, weight)| i64::from(*weight)).sum();
-    if destinations.len() > 1 && total == 0 {
+}
+
+fn tcp_route(c: &mut Checker, route: &TcpRoute) {
+    c.each("match", &route.matches, |c, m: &L4MatchAttributes| {
+        connection_match(c, &m.destination_subnets, m.port, &m.gateways);
+        if !m.source_subnet.is_empty() {
+            c.subnet("sourceSubnet", &m.source_subnet);
+        }
+        c.labels("sourceLabels", &m.source_labels);
+    });
+    weighted(c, &route.route);
+}
+
+fn connection_match(c: &mut Checker, subnets: &[String], port: u32, gateways: &[String]) {
+    for (index, subnet) in subnets.iter().enumerate() {
+        c.subnet(&format!("destinationSubnets[{index}]"), subnet);
+    }
+    if port != 0 {
+        c.port("port", port);
+    }
+    c.gateways(gateways);
+}
+
+fn weighted(c: &mut Checker, route: &[RouteDestination]) {
+    if route.is_empty() {
+        c.error("route", "needs at least one destination");
+    }
+    c.each("route", route, |c, to| {
+        c.field("destination", |c| destination(c, &to.destination));
+        c.not_negative("weight", to.weight);
+    });
+    total_weight(c, route.iter().map(|to| to.weight));
+}
+
+/// The weights of one route's destinations.
+pub(super) fn total_weight(c: &mut Checker, weights: impl ExactSizeIterator<Item = i32>) {
+    let count = weights.len();
+    let total: i64 = weights.map(i64::from).sum();
+    if count > 1 && total == 0 {
         c.error("route", "the weights of its destinations add up to 0: give them weights that add up to 100");
     }
+    // Envoy's limit.
     if total > i64::from(u32::MAX) {
         c.error("route", "the weights of its destinations add up to more than 4294967295");
     }
 }
 
-fn destination(c: &mut Checker, destination: &Destination) {
-    if destination.host.is_empty() {
-        c.error("host", "must be set");
-    } else if destination.host == "*" {
-        c.error("host", "\"*\" is not a service");
-    } else {
-        c.host("host", &destination.host);
+/// A destination of a route, or of a Sidecar.
+pub(in crate::networking) fn destination(c: &mut Checker, destination: &Destination) {
+    match destination.host.as_str() {
+        "" => c.error("host", "must be set"),
+        "*" => c.error("host", "\"*\" is not a service"),
+        host => c.host("host", host),
+    }
+    if !destination.subset.is_empty() {
+        c.dns_label("subset", &destination.subset, "subset");
     }
     if let Some(port) = &destination.port {
         c.port("port.number", port.number);
     }
 }
 
-fn subnets(c: &mut Checker, subnets: &[String]) {
-    for (index, subnet) in subnets.iter().enumerate() {
-        if subnet.parse::<ipnet::IpNet>().is_err() && subnet.parse::<std::net::IpAddr>().is_err() {
-            c.error(&format!("destinationSubnets[{index}]"), format!("\"{subnet}\" is not an address or a CIDR block"));
-        }
-    }
-}
-
-/// A route that matches everything ends the list: what follows it never gets a request.
-fn unreachable_routes(c: &mut Checker, routes: &[HttpRoute]) {
-    let catches_all =
-        |route: &HttpRoute| route.matches.is_empty() || route.matches.contains(&HttpMatchRequest::default());
-    if let Some(index) = routes.iter().position(catches_all)
-        && index + 1 < routes.len()
-    {
-        c.warn(&format!("http[{}]", index + 1), format!("is never reached: http[{index}] matches every request"));
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::VirtualServiceSpec;
+    use super::{VirtualService, VirtualServiceSpec};
 
     fn problems(yaml: &str) -> Vec<String> {
         let spec: VirtualServiceSpec = crate::parse(crate::yaml::value(yaml).unwrap()).unwrap();
@@ -319,45 +213,94 @@ mod tests {
             ("a plain route", "{hosts: [reviews], http: [{route: [{destination: {host: reviews}}]}]}", &[]),
             ("no route at all", "{hosts: [reviews]}", &["spec: needs at least one route under http, tls or tcp"]),
             (
-                "a missing destination",
-                "{hosts: [a], http: [{route: [{weight: 1}]}]}",
-                &["spec.http[0].route[0].destination.host: must be set"],
-            ),
-            (
-                "weights of nothing",
-                "{hosts: [a], http: [{route: [{destination: {host: a}}, {destination: {host: b}}]}]}",
+                "a delegate that is more than that",
+                "{gateways: [a], tcp: [{route: [{destination: {host: a}}]}]}",
                 &[
-                    "spec.http[0].route: the weights of its destinations add up to 0: give them weights that add up to 100",
+                    "spec.gateways: needs hosts: a VirtualService without hosts is a delegate, which has HTTP routes only",
+                    "spec.tcp: needs hosts: a VirtualService without hosts is a delegate, which has HTTP routes only",
                 ],
             ),
             (
-                "a negative weight",
-                "{hosts: [a], http: [{route: [{destination: {host: a}, weight: -1}]}]}",
-                &["spec.http[0].route[0].weight: -1 is negative"],
+                "gateways",
+                "{hosts: [a], gateways: [mesh, b, c/d, e.f, '*/g'], http: [{route: [{destination: {host: a}}]}]}",
+                &[
+                    "spec.gateways[3]: \"e.f\" is the old form of a gateway's name: write \"f/e\"",
+                    "spec.gateways[4]: \"*\" is not the name of a namespace: it must be 1 to 63 letters, digits and dashes, with no dash at its ends",
+                ],
             ),
             (
-                "a bad regular expression",
-                "{hosts: [a], http: [{match: [{uri: {regex: '(a'}}], route: [{destination: {host: a}}]}]}",
-                &["spec.http[0].match[0].uri.regex: \"(a\" is not a regular expression: unclosed group"],
+                "every host, in sidecars",
+                "{hosts: ['*'], gateways: [a, mesh], http: [{route: [{destination: {host: a}}]}]}",
+                &["spec.hosts[0]: \"*\" needs gateways other than \"mesh\": for sidecars name the hosts"],
             ),
             (
-                "a percentage above 100",
-                "{hosts: [a], http: [{fault: {abort: {httpStatus: 500, percentage: {value: 101}}}, route: [{destination: {host: a}}]}]}",
-                &["spec.http[0].fault.abort.percentage.value: 101 is not a percentage: it must be between 0 and 100"],
+                "hosts that cover each other",
+                "{hosts: [a, a, '*.b.com', c.b.com, 10.0.0.1], http: [{route: [{destination: {host: a}}]}]}",
+                &[
+                    "spec.hosts[1]: \"a\" is listed twice",
+                    "spec.hosts[3]: \"c.b.com\" and \"*.b.com\" cover the same names: leave one of them out",
+                ],
             ),
             (
-                "a port out of range",
-                "{hosts: [a], http: [{route: [{destination: {host: a, port: {number: 70000}}}]}]}",
-                &["spec.http[0].route[0].destination.port.number: 70000 is not a port: it must be between 1 and 65535"],
+                "weights of nothing",
+                "{hosts: [a], tcp: [{route: [{destination: {host: a}}, {destination: {host: b}}]}]}",
+                &[
+                    "spec.tcp[0].route: the weights of its destinations add up to 0: give them weights that add up to 100",
+                ],
             ),
             (
-                "a route behind a catch-all",
-                "{hosts: [a], http: [{route: [{destination: {host: a}}]}, {route: [{destination: {host: b}}]}]}",
-                &["spec.http[1]: is never reached: http[0] matches every request"],
+                "a destination that is none",
+                "{hosts: [a], tcp: [{route: [{destination: {host: 'ns/a', subset: v.1, port: {number: 70000}}, weight: -1}]}]}",
+                &[
+                    "spec.tcp[0].route[0].destination.host: \"ns/a\" is not a host: each part of it must be 1 to 63 letters, digits and dashes, with no dash at its ends",
+                    "spec.tcp[0].route[0].destination.subset: \"v.1\" is not the name of a subset: it must be 1 to 63 letters, digits and dashes, with no dash at its ends",
+                    "spec.tcp[0].route[0].destination.port.number: 70000 is not a port: it must be between 1 and 65535",
+                    "spec.tcp[0].route[0].weight: -1 is negative: it must be 0 or more",
+                ],
+            ),
+            (
+                "a match of connections",
+                "{hosts: [a], tcp: [{match: [{destinationSubnets: [10.0.0.0/40], sourceSubnet: x, port: 70000, sourceLabels: {'a b': c}}], route: [{destination: {host: a}}]}]}",
+                &[
+                    "spec.tcp[0].match[0].destinationSubnets[0]: \"10.0.0.0/40\" is not an address or a CIDR block",
+                    "spec.tcp[0].match[0].port: 70000 is not a port: it must be between 1 and 65535",
+                    "spec.tcp[0].match[0].sourceSubnet: \"x\" is not an address or a CIDR block",
+                    "spec.tcp[0].match[0].sourceLabels: \"a b\" is not the key of a label: it must be like \"app\" or \"example.com/app\"",
+                ],
+            ),
+            (
+                "server names",
+                "{hosts: ['*.a.com'], tls: [{match: [{sniHosts: [b.a.com, c.com, 10.0.0.1]}], route: [{destination: {host: a}}]}, {}]}",
+                &[
+                    "spec.tls[0].match[0].sniHosts[1]: \"c.com\" is none of spec.hosts, nor covered by one: add it there",
+                    "spec.tls[0].match[0].sniHosts[2]: \"10.0.0.1\" is an address, which few clients send as a server name",
+                    "spec.tls[1].match: needs at least one entry with sniHosts",
+                    "spec.tls[1].route: needs at least one destination",
+                ],
+            ),
+            (
+                "a server name between gateways",
+                "{hosts: [outbound_.80_._.a.b.svc.cluster.local], gateways: [c/d], tls: [{match: [{sniHosts: [outbound_.80_._.a.b.svc.cluster.local]}], route: [{destination: {host: a}}]}]}",
+                &[],
+            ),
+            (
+                "a claim in sidecars",
+                "{hosts: [a], http: [{match: [{headers: {'@request.auth.claims.sub': {exact: b}}}], route: [{destination: {host: a}}]}]}",
+                &[
+                    "spec.http[0].match[0].headers[@request.auth.claims.sub]: is a token's claim, by which only gateways route: set spec.gateways",
+                ],
             ),
         ];
         for (name, yaml, expected) in rows {
             assert_eq!(problems(yaml), *expected, "{name}");
         }
+    }
+
+    #[test]
+    fn its_own_namespace_may_be_listed_once() {
+        let yaml = "{metadata: {name: x, namespace: own}, spec: {hosts: [a], exportTo: [., own], http: [{route: [{destination: {host: a}}]}]}}";
+        let object: VirtualService = crate::parse(crate::yaml::value(yaml).unwrap()).unwrap();
+        let found: Vec<_> = object.check().iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["spec.exportTo[1]: \"own\" names a namespace that is listed already"]);
     }
 }

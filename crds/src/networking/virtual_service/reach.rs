@@ -1,0 +1,191 @@
+//! Routes and matches that nothing ever reaches, since earlier ones take it all.
+
+use super::{HttpMatchRequest, HttpRoute, StringMatch, StringMatcher, TcpRoute, TlsRoute, VirtualServiceSpec};
+use crate::check::Checker;
+
+pub(super) fn unreachable(c: &mut Checker, spec: &VirtualServiceSpec) {
+    behind_a_catch_all(c, "http", &spec.http, |route| {
+        // What a delegate does not match goes on to the next route.
+        route.delegate.is_none() && (route.matches.is_empty() || route.matches.iter().any(is_catch_all))
+    });
+    behind_a_catch_all(c, "tcp", &spec.tcp, |route: &TcpRoute| route.matches.is_empty());
+    repeated(c, "tcp", &spec.tcp, |route: &TcpRoute| &route.matches);
+    repeated(c, "tls", &spec.tls, |route: &TlsRoute| &route.matches);
+    covered(c, &spec.http);
+}
+
+fn is_catch_all(m: &HttpMatchRequest) -> bool {
+    *m == HttpMatchRequest { name: m.name.clone(), stat_prefix: m.stat_prefix.clone(), ..HttpMatchRequest::default() }
+}
+
+/// A route that matches everything ends the list: what follows it never gets anything.
+fn behind_a_catch_all<T>(c: &mut Checker, name: &str, routes: &[T], catches_all: impl Fn(&T) -> bool) {
+    if let Some(index) = routes.iter().position(catches_all)
+        && index + 1 < routes.len()
+    {
+        let next = index + 1;
+        c.warn(&format!("{name}[{next}]"), format!("is never reached: {name}[{index}] matches everything"));
+    }
+}
+
+/// Matches of connections that an earlier route has already.
+fn repeated<T, M: PartialEq>(c: &mut Checker, name: &str, routes: &[T], matches: impl Fn(&T) -> &Vec<M>) {
+    for (index, route) in routes.iter().enumerate() {
+        for (place, m) in matches(route).iter().enumerate() {
+            if let Some(earlier) = routes.iter().take(index).position(|earlier| matches(earlier).contains(m)) {
+                c.warn(
+                    &format!("{name}[{index}].match[{place}]"),
+                    format!("is never reached: {name}[{earlier}] has the same match"),
+                );
+            }
+        }
+    }
+}
+
+/// Matches of requests that an earlier one covers.
+fn covered(c: &mut Checker, routes: &[HttpRoute]) {
+    let mut earlier: Vec<(String, &HttpMatchRequest)> = Vec::new();
+    for (index, route) in routes.iter().enumerate() {
+        for (place, m) in route.matches.iter().enumerate() {
+            let own = format!("http[{index}].match[{place}]");
+            if let Some((other, _)) = earlier.iter().find(|(_, other)| covers(other, m)) {
+                c.warn(&own, format!("is never reached: {other} matches every request that it matches"));
+            }
+            // What a delegate does not match goes on to the next route.
+            if route.delegate.is_none() {
+                earlier.push((own, m));
+            }
+        }
+    }
+}
+
+/// Whether `a` matches every request that `b` matches. Of paths only prefixes are compared, and what is the same: an exact
+/// path behind a prefix is how people write down what they mean.
+fn covers(a: &HttpMatchRequest, b: &HttpMatchRequest) -> bool {
+    // The rest is the same if what is compared here is taken over from the other.
+    let names =
+        |m: &HttpMatchRequest| HttpMatchRequest { name: String::new(), stat_prefix: String::new(), ..m.clone() };
+    if names(a) == names(b) {
+        return true;
+    }
+    let (Some(of_a), Some(of_b)) = (&a.uri, &b.uri) else { return false };
+    let (StringMatcher::Prefix(of_a), StringMatcher::Prefix(of_b)) = (of_a.matcher(), of_b.matcher()) else {
+        return false;
+    };
+    let prefix = if a.ignore_uri_case {
+        of_b.to_ascii_lowercase().starts_with(&of_a.to_ascii_lowercase())
+    } else {
+        of_b.starts_with(of_a) && (!b.ignore_uri_case || of_a.is_empty())
+    };
+    // An absent condition is a condition on nothing.
+    let text = |a: &Option<StringMatch>, b: &Option<StringMatch>| match (a, b) {
+        (None, _) => true,
+        (Some(a), Some(b)) => implies(b, a),
+        (Some(_), None) => false,
+    };
+    prefix
+        && (a.port == 0 || a.port == b.port)
+        && text(&a.scheme, &b.scheme)
+        && text(&a.method, &b.method)
+        && text(&a.authority, &b.authority)
+        && a.headers.iter().all(|(name, of_a)| b.headers.get(name).is_some_and(|of_b| implies(of_b, of_a)))
+        && a.query_params.iter().all(|(name, of_a)| b.query_params.get(name).is_some_and(|of_b| implies(of_b, of_a)))
+        && a.without_headers.iter().all(|(name, of_a)| b.without_headers.get(name) == Some(of_a))
+        && a.source_labels.iter().all(|(name, value)| b.source_labels.get(name) == Some(value))
+        && (a.source_namespace.is_empty() || a.source_namespace == b.source_namespace)
+        && (a.gateways.is_empty() && b.gateways.is_empty()
+            || !b.gateways.is_empty() && b.gateways.iter().all(|gateway| a.gateways.contains(gateway)))
+}
+
+/// Whether a text that matches `b` also matches `a`.
+fn implies(b: &StringMatch, a: &StringMatch) -> bool {
+    match (b.matcher(), a.matcher()) {
+        (_, StringMatcher::Present) => true,
+        (StringMatcher::Exact(text) | StringMatcher::Prefix(text), StringMatcher::Prefix(prefix)) => {
+            text.starts_with(prefix)
+        }
+        (b, a) => a == b,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::VirtualServiceSpec;
+    use super::unreachable;
+    use crate::check::Checker;
+
+    #[test]
+    fn rules() {
+        let to = "route: [{destination: {host: a}}]";
+        let rows: &[(&str, &str, &[&str])] = &[
+            ("a catch-all at the end", "http: [{match: [{uri: {exact: /a}}], TO}, {TO}]", &[]),
+            (
+                "a route behind a catch-all",
+                "http: [{TO}, {match: [{uri: {exact: /a}}], TO}]",
+                &["spec.http[1]: is never reached: http[0] matches everything"],
+            ),
+            (
+                "a route behind a match without conditions",
+                "http: [{match: [{name: all}], TO}, {TO}]",
+                &["spec.http[1]: is never reached: http[0] matches everything"],
+            ),
+            ("a route behind a delegate", "http: [{delegate: {name: d}}, {TO}]", &[]),
+            (
+                "the same match again",
+                "http: [{match: [{name: a, headers: {x: {exact: y}}}], TO}, {match: [{name: b, headers: {x: {exact: y}}}], TO}]",
+                &["spec.http[1].match[0]: is never reached: http[0].match[0] matches every request that it matches"],
+            ),
+            (
+                "a longer prefix behind a shorter",
+                "http: [{match: [{uri: {prefix: /api}}], TO}, {match: [{uri: {prefix: /api/v1}, method: {exact: GET}}], TO}]",
+                &["spec.http[1].match[0]: is never reached: http[0].match[0] matches every request that it matches"],
+            ),
+            (
+                "a longer prefix behind a shorter of one method",
+                "http: [{match: [{uri: {prefix: /api}, method: {exact: GET}}], TO}, {match: [{uri: {prefix: /api/v1}}], TO}]",
+                &[],
+            ),
+            (
+                "a shorter prefix behind a longer",
+                "http: [{match: [{uri: {prefix: /api/v1}}], TO}, {match: [{uri: {prefix: /api}}], TO}]",
+                &[],
+            ),
+            (
+                "prefixes for other headers",
+                "http: [{match: [{uri: {prefix: /}, headers: {x: {exact: y}}}], TO}, {match: [{uri: {prefix: /a}, headers: {x: {exact: z}}}], TO}]",
+                &[],
+            ),
+            (
+                "prefixes for a narrower header",
+                "http: [{match: [{uri: {prefix: /}, headers: {x: {prefix: y}}}], TO}, {match: [{uri: {prefix: /a}, headers: {x: {exact: yes}}}], TO}]",
+                &["spec.http[1].match[0]: is never reached: http[0].match[0] matches every request that it matches"],
+            ),
+            (
+                "prefixes that differ in case",
+                "http: [{match: [{uri: {prefix: /A}, ignoreUriCase: true}], TO}, {match: [{uri: {prefix: /ab}}], TO}]",
+                &["spec.http[1].match[0]: is never reached: http[0].match[0] matches every request that it matches"],
+            ),
+            (
+                "prefixes of other gateways",
+                "http: [{match: [{uri: {prefix: /}, gateways: [a]}], TO}, {match: [{uri: {prefix: /a}, gateways: [b]}], TO}, {match: [{uri: {prefix: /b}}], TO}]",
+                &[],
+            ),
+            (
+                "connections",
+                "tcp: [{match: [{port: 80}], TO}, {match: [{port: 81}, {port: 80}], TO}, {TO}, {TO}]",
+                &[
+                    "spec.tcp[3]: is never reached: tcp[2] matches everything",
+                    "spec.tcp[1].match[1]: is never reached: tcp[0] has the same match",
+                ],
+            ),
+        ];
+        for (name, yaml, expected) in rows {
+            let yaml = format!("{{{}}}", yaml.replace("TO", to));
+            let spec: VirtualServiceSpec = crate::parse(crate::yaml::value(&yaml).unwrap()).unwrap();
+            let mut c = Checker::of_spec();
+            unreachable(&mut c, &spec);
+            let problems: Vec<_> = c.finish().iter().map(ToString::to_string).collect();
+            assert_eq!(problems, *expected, "{name}");
+        }
+    }
+}
