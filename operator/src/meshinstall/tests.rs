@@ -191,6 +191,38 @@ fn what_cannot_work_names_its_field() {
             "spec.gateways[0].name: \"istiod\" is the name of a part of the mesh in this namespace",
         ),
         (
+            "an overlay that changes a selector",
+            read(
+                json!({"webhook": {"overlays": [{"kind": "Deployment", "patch": {"spec": {"selector": {"matchLabels": {"a": "b"}}}}}]}}),
+            ),
+            Reason::InvalidSpec,
+            "spec.webhook.overlays[0].patch.spec.selector: is the operator's own",
+        ),
+        (
+            "an overlay with a field that Kubernetes does not have",
+            read(json!({"controlPlane": {"overlays": [
+                {"kind": "Deployment", "patch": {"spec": {"template": {"spec": {"containers": [{"name": "discovery", "arguments": []}]}}}}},
+            ]}})),
+            Reason::InvalidSpec,
+            "spec.controlPlane.overlays[0].patch.spec.template.spec.containers[0].arguments: Kubernetes has no such field",
+        ),
+        (
+            "an overlay whose item does not say which it is",
+            read(json!({"gateways": [{"name": "a", "overlays": [
+                {"kind": "Deployment", "patch": {"spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}}},
+            ]}]})),
+            Reason::InvalidSpec,
+            "spec.gateways[0].overlays[0].patch: ",
+        ),
+        (
+            "an overlay with a label of ours",
+            read(json!({"webhook": {"overlays": [
+                {"kind": "Deployment", "patch": {"metadata": {"labels": {"install.forestay.dev/owned-by": "me"}}}},
+            ]}})),
+            Reason::InvalidSpec,
+            "spec.webhook.overlays[0].patch.metadata.labels: label \"install.forestay.dev/owned-by\" is the operator's own",
+        ),
+        (
             "a block of addresses that is none",
             read(
                 json!({"gateways": [{"name": "a", "service": {"loadBalancerSourceRanges": ["10.0.0.1/8", "office"]}}]}),

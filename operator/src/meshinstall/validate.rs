@@ -5,6 +5,7 @@
 
 mod gateways;
 mod mesh_config;
+mod overlays;
 mod pods;
 
 use crds::install::condition::Reason;
@@ -66,6 +67,7 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
         if !own.enabled.unwrap_or(defaults.enabled) {
             return Ok(None);
         }
+        overlays::check(field, &own.overlays)?;
         let number = own.replicas.or(replicas).filter(|_| own.autoscaling.is_none());
         Ok(Some(Workload {
             image: image(images::FORESTAY, own.image.as_ref(), related.forestay.as_ref()),

@@ -29,7 +29,7 @@ mod redirection;
 mod render;
 pub mod selector;
 pub mod settings;
-mod strategic;
+pub mod strategic;
 mod subject;
 mod template;
 pub mod values;

@@ -1,4 +1,4 @@
-//! Kubernetes' strategic merge patch, over pods: objects member by member, lists by what their items are known by.
+//! Kubernetes' strategic merge patch, over pods and what has a template of them: objects member by member, lists by what their items are known by.
 //!
 //! The keys are those of Kubernetes' API types (`patchMergeKey`), or, where two of them make the key of server-side apply,
 //! both. What the types say about order holds: `$patch`, `$deleteFromPrimitiveList`, `$setElementOrder` and
@@ -13,11 +13,14 @@ use serde_json::{Map, Value};
 
 /// A patch that cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum MergeError {
+pub enum MergeError {
+    /// An item of a merged list that does not say which it is.
     #[error("{0}: an item has no \"{1}\", which items of this list are known by")]
     NoKey(String, &'static str),
+    /// A directive that there is not.
     #[error("{0}: \"$patch: {1}\" is not known; delete, replace and merge are")]
     Directive(String, String),
+    /// A directive that takes a list.
     #[error("{0}: $deleteFromPrimitiveList, $setElementOrder and $retainKeys take a list")]
     NotAList(String),
 }
@@ -76,7 +79,7 @@ fn excludes(place: &str, one: &str, other: &str) -> bool {
 }
 
 /// Lays a patch over a document.
-pub(crate) fn merge(document: &mut Value, patch: &Value) -> Result<(), MergeError> {
+pub fn merge(document: &mut Value, patch: &Value) -> Result<(), MergeError> {
     value(document, patch, "", "")
 }
 

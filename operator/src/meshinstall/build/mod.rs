@@ -24,6 +24,7 @@ mod webhook_service;
 
 use std::collections::BTreeMap;
 
+use crds::install::Overlay;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use names::{labels, resources};
@@ -72,10 +73,12 @@ pub(crate) fn build(mesh: &Mesh, ca: &WebhookCa, admission: Admission) -> Result
             selector: pod::control_plane_selector(mesh),
             scale: &workload.scale,
         };
+        let first = objects.len();
         objects.extend(access(mesh, &part)?);
         objects.push(Rendered::new(Component::ControlPlane, &control_plane_service::build(mesh))?);
         objects.extend(part.scaling(mesh)?);
         objects.push(Rendered::new(Component::ControlPlane, &control_plane_deployment::build(mesh, workload))?);
+        overlay(&mut objects, first, &workload.overlays)?;
     }
     if let Some(workload) = &mesh.webhook {
         let part = Part {
@@ -85,12 +88,15 @@ pub(crate) fn build(mesh: &Mesh, ca: &WebhookCa, admission: Admission) -> Result
             selector: pod::webhook_selector(mesh),
             scale: &workload.scale,
         };
+        let first = objects.len();
         objects.extend(access(mesh, &part)?);
         objects.push(Rendered::new(Component::Webhook, &webhook_service::build(mesh))?);
         objects.extend(part.scaling(mesh)?);
         objects.push(Rendered::new(Component::Webhook, &webhook_deployment::build(mesh, workload))?);
+        overlay(&mut objects, first, &workload.overlays)?;
     }
     for gateway in &mesh.gateways {
+        let first = objects.len();
         let account = format!("{}-service-account", gateway.name);
         objects.push(Rendered::new(
             Component::Gateway,
@@ -107,8 +113,17 @@ pub(crate) fn build(mesh: &Mesh, ca: &WebhookCa, admission: Admission) -> Result
         objects.extend(part.scaling(mesh)?);
         let deployment = gateway_deployment::build(mesh, gateway, &account)?;
         objects.push(Rendered::new(Component::Gateway, &deployment)?.after_control_plane());
+        overlay(&mut objects, first, &gateway.overlays)?;
     }
     Ok(objects)
+}
+
+/// Lays the overlays of a part over its objects, which are those from the `first` on.
+fn overlay(objects: &mut Vec<Rendered>, first: usize, overlays: &[Overlay]) -> Result<(), RenderError> {
+    for rendered in objects.split_off(first) {
+        objects.push(rendered.patched(overlays)?);
+    }
+    Ok(())
 }
 
 /// The two ConfigMaps that the webhook reads: the mesh's and the injector's.

@@ -1,10 +1,14 @@
 //! One object as the operator wants it, whatever its kind.
 
+use crds::install::Overlay;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Resource, ResourceExt};
 use names::annotations;
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use webhook::inject::strategic::{MergeError, merge};
 
 use crate::meshinstall::mesh::Component;
 
@@ -15,6 +19,8 @@ pub(crate) enum RenderError {
     Json(#[from] serde_json::Error),
     #[error("cannot be written as YAML: {0}")]
     Yaml(#[from] crds::yaml::YamlError),
+    #[error("cannot be patched as the spec's overlays say: {0}")]
+    Overlay(#[from] MergeError),
 }
 
 /// One object as the operator wants it.
@@ -33,12 +39,23 @@ impl Rendered {
     where
         K: Resource<DynamicType = ()> + Serialize,
     {
-        let value = serde_json::to_value(object)?;
-        let hash = Sha256::digest(serde_json::to_vec(&value)?);
-        let mut object: DynamicObject = serde_json::from_value(value)?;
-        let hash = hash.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-        object.annotations_mut().insert(annotations::RENDERED.to_owned(), hash);
+        let object = hashed(serde_json::to_value(object)?)?;
         Ok(Self { component, resource: ApiResource::erase::<K>(&()), object, after_control_plane: false })
+    }
+
+    /// Lays those of the spec's patches over it that are for its kind.
+    pub(crate) fn patched(mut self, overlays: &[Overlay]) -> Result<Self, RenderError> {
+        let mut patches = overlays.iter().filter(|overlay| overlay.kind.as_str() == self.resource.kind).peekable();
+        if patches.peek().is_none() {
+            return Ok(self);
+        }
+        self.object.annotations_mut().remove(annotations::RENDERED);
+        let mut value = serde_json::to_value(&self.object)?;
+        for overlay in patches {
+            merge(&mut value, &Value::Object(overlay.patch.clone()))?;
+        }
+        self.object = hashed(value)?;
+        Ok(self)
     }
 
     pub(crate) fn after_control_plane(self) -> Self {
@@ -54,6 +71,15 @@ impl Rendered {
     pub(crate) fn display(&self) -> String {
         display(&self.resource, &self.object)
     }
+}
+
+/// An object that carries the hash of itself.
+fn hashed(value: Value) -> Result<DynamicObject, RenderError> {
+    let hash = Sha256::digest(serde_json::to_vec(&value)?);
+    let mut object: DynamicObject = serde_json::from_value(value)?;
+    let hash = hash.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    object.annotations_mut().insert(annotations::RENDERED.to_owned(), hash);
+    Ok(object)
 }
 
 /// `Deployment istio-system/istiod`, as messages name it.

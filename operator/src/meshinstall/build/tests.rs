@@ -158,6 +158,22 @@ fn where_pods_run_and_what_they_carry() {
 }
 
 #[test]
+fn overlays_are_laid_over_what_is_rendered() {
+    insta::assert_snapshot!(variant(json!({
+        "controlPlane": {"overlays": [
+            {"kind": "Deployment", "patch": {"spec": {"template": {"spec": {
+                "containers": [{"name": "discovery", "env": [{"name": "GODEBUG", "value": "x"}]}, {"name": "extra", "image": "example.org/extra:1"}],
+                "dnsPolicy": "Default",
+            }}}}},
+            {"kind": "PodDisruptionBudget", "patch": {"metadata": {"annotations": {"a": "b"}}}},
+        ]},
+        "gateways": [{"name": "istio-ingressgateway", "overlays": [
+            {"kind": "Service", "patch": {"spec": {"sessionAffinity": "ClientIP"}}},
+        ]}],
+    })));
+}
+
+#[test]
 fn an_empty_profile_is_nothing_and_parts_can_be_switched_on() {
     assert_eq!(render(json!({"profile": "empty"})), []);
     let kinds = |value: Value| -> Vec<String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crds::install::condition::Reason;
 use crds::install::{GatewaySpec, ServicePort, ServiceSettings, TransportProtocol};
 
-use super::{Invalid, pods};
+use super::{Invalid, overlays, pods};
 use crate::meshinstall::dereference::{Dereferenced, NamespaceState};
 use crate::meshinstall::mesh::{Gateway, GatewayPort};
 use crate::meshinstall::profile;
@@ -70,6 +70,7 @@ fn gateway(
         return Err(Invalid::spec(field("name"), message));
     }
     pods::own_labels(&field("labels"), &entry.labels)?;
+    overlays::check(&format!("spec.gateways[{index}]"), &entry.overlays)?;
     Ok(Gateway {
         name: entry.name.clone(),
         namespace,

@@ -125,7 +125,7 @@ fn toleration(own: &crds::install::Toleration) -> Toleration {
 
 /// A value of a type of Kubernetes' own, which the schema lets through as it is written. A field that the type does not
 /// have would be dropped in silence, so it is named instead.
-fn typed<T: DeserializeOwned + Serialize>(field: &str, value: &Value) -> Result<T, Invalid> {
+pub(super) fn typed<T: DeserializeOwned + Serialize>(field: &str, value: &Value) -> Result<T, Invalid> {
     let read: T = crds::parse(value.clone()).map_err(|error| Invalid::spec(join(field, &error.path), error.message))?;
     let written = serde_json::to_value(&read).map_err(|error| Invalid::spec(field, error.to_string()))?;
     match lost(value, &written) {
