@@ -345,8 +345,10 @@ async fn delete(context: &Context, install: &MeshInstall) -> Result<Action, Erro
         return Ok(Action::await_change());
     }
     let now = Timestamp::now();
+    let (owned, pods) = (context.live.owned_by(&name), context.live.pods_of(&name));
     let usage = usage(context, install);
-    if let Some(wait) = finalize::grace(install, &usage, now) {
+    // One for which nothing was made, for example a second one of a revision, takes nothing away from anybody.
+    if let Some(wait) = finalize::grace(install, &usage, now).filter(|_| !owned.is_empty()) {
         let text = format!(
             "Revision {} is in use: {usage}. It is taken away in {} s; move the workloads to another revision before. To \
              take it away at once: kubectl annotate mi {name} {}=true",
@@ -370,7 +372,6 @@ async fn delete(context: &Context, install: &MeshInstall) -> Result<Action, Erro
         }
         return Ok(Action::requeue(wait));
     }
-    let (owned, pods) = (context.live.owned_by(&name), context.live.pods_of(&name));
     let (progress, action) = match finalize::next(&owned, &pods, now) {
         Next::Delete { objects, progress } => {
             for object in objects {

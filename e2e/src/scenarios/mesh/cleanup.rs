@@ -2,12 +2,23 @@
 
 use anyhow::{Result, ensure};
 
-use super::STARTED;
+use super::{SOON, STARTED};
 use forestay_e2e::kube_box::KubeBox;
 
 /// Deletes the MeshInstall and looks for what it left.
 pub(crate) async fn cleanup(kube: &KubeBox) -> Result<()> {
-    kube.kubectl_ok(&["delete", "mi", "default", "--timeout=240s"]).await?;
+    // Bookinfo uses the revision: the deletion says so and waits, until somebody says not to.
+    kube.kubectl_ok(&["delete", "mi", "default", "--wait=false"]).await?;
+    kube.eventually("the deletion waiting", SOON, || async {
+        let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].message}";
+        let message = kube.kubectl_ok(&["get", "mi", "default", "-o", path]).await?;
+        ensure!(message.contains("waiting until nobody uses the revision"), "{message}");
+        Ok(())
+    })
+    .await?;
+    let force = format!("{}=true", names::annotations::FORCE_DELETE);
+    kube.kubectl_ok(&["annotate", "mi", "default", &force]).await?;
+    kube.kubectl_ok(&["wait", "--for=delete", "mi/default", "--timeout=240s"]).await?;
     let left = kube
         .kubectl_ok(&["get", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "-o", "name"])
         .await?;

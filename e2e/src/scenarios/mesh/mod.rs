@@ -21,7 +21,8 @@ pub(crate) mod install;
 pub(crate) mod load;
 pub(crate) mod memory;
 pub(crate) mod metrics;
-pub(crate) mod routing;
+pub(crate) mod operator;
+mod routing;
 pub(crate) mod security;
 pub(crate) mod validation;
 pub(crate) mod walkthrough;
@@ -97,6 +98,10 @@ pub(crate) fn group() -> Group {
             }),
             scenario("metrics", "each edge told by both ends, with Istio's labels", 5, |b| metrics::edges(b).boxed()),
             scenario("memory", "what each program holds, at rest and under load", 3, |b| memory::footprint(b).boxed()),
+            scenario("tag", "a tag leads pods to a revision and counts as its use", 6, |b| operator::tag(b).boxed()),
+            scenario("settings", "overlays, settings without effect and mistakes are told by name", 4, |b| {
+                operator::settings(b).boxed()
+            }),
             scenario("bad-installs", "MeshInstalls that cannot work say which field", 4, |b| {
                 bad_input::mesh_installs(b).boxed()
             }),
