@@ -4,7 +4,7 @@
 //! admission, control plane and command line all say the same about an object. An error is what Istio's own validation
 //! refuses, or what could never work; what is legal and cannot be meant is a warning.
 //!
-//! * [`Checker`]: walks down an object; the rules for numbers and durations
+//! * `Checker`: walks down an object; the rules for numbers and durations
 //! * `name`: hosts, namespaces, labels, addresses; `visibility`: `exportTo`; `header`: names and values of headers
 
 use std::fmt;

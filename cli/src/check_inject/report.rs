@@ -1,6 +1,6 @@
 //! From what the cluster holds to what becomes of a pod, why, and what to do about it; pure.
 //!
-//! Both layers of the decision: [`hooks`](super::hooks) says which webhook is asked, and `webhook::inject::decide`, the
+//! Both layers of the decision: [`hooks`] says which webhook is asked, and `webhook::inject::decide`, the
 //! webhook's own function, what it answers.
 
 use std::collections::BTreeMap;

@@ -31,13 +31,13 @@ pub(crate) struct Args {
     /// The MeshConfig, instead of the ConfigMap's key `mesh`
     #[arg(long = "meshConfigFile", value_name = "FILE")]
     mesh_config_file: Option<PathBuf>,
-    /// The ConfigMap with the MeshConfig [default: istio, istio-<revision>]
+    /// The ConfigMap with the MeshConfig [default: istio, istio-REVISION]
     #[arg(long = "meshConfigMapName", value_name = "NAME")]
     mesh_config_map: Option<String>,
     /// Policy and templates, instead of the ConfigMap's key `config`
     #[arg(long = "injectConfigFile", value_name = "FILE", conflicts_with = "inject_config_map")]
     inject_config_file: Option<PathBuf>,
-    /// The ConfigMap with `config` and `values` [default: istio-sidecar-injector, istio-sidecar-injector-<revision>]
+    /// The ConfigMap with `config` and `values` [default: istio-sidecar-injector, istio-sidecar-injector-REVISION]
     #[arg(long = "injectConfigMapName", value_name = "NAME")]
     inject_config_map: Option<String>,
     /// Helm values (YAML or JSON), instead of the ConfigMap's key `values`

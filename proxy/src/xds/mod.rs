@@ -5,7 +5,7 @@
 //! * [`connect`]: a channel to the control plane, by certificate or by token
 //! * [`session`]: what we asked for, hold and answer; pure, and outlives streams
 //! * [`held`]: the resources as they were sent, for dumps and for the next stream
-//! * [`client`]: one stream after another, with waits between them; [`stream`]: one, message by message
+//! * [`client`]: one stream after another, with waits between them; `stream`: one, message by message
 //! * [`publish`]: the way from the control thread to the workers
 
 pub mod client;
