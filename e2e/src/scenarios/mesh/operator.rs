@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use super::{SOON, STARTED};
 use forestay_e2e::kube_box::KubeBox;
 
-const TAG: &str = r#"
+const TAG: &str = r"
 apiVersion: install.forestay.dev/v1alpha1
 kind: MeshRevisionTag
 metadata: {name: prod}
@@ -14,7 +14,7 @@ spec: {targetRef: {kind: MeshInstall, name: default}}
 apiVersion: v1
 kind: Namespace
 metadata: {name: tagged, labels: {istio.io/rev: prod}}
-"#;
+";
 
 const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: tagged}, spec: {terminationGracePeriodSeconds: 1, containers: [{name: app, image: 'docker.io/curlimages/curl:8.16.0', command: [/bin/sleep, infinity]}]}}";
 
