@@ -4,6 +4,8 @@
 pub const PROXY_ADMIN: u16 = 15000;
 /// Where outbound connections of an application are redirected to.
 pub const OUTBOUND: u16 = 15001;
+/// Where nobody listens: a connection to it tells whether redirection is in force.
+pub const REDIRECTION_PROBE: u16 = 15002;
 /// Where inbound connections of an application are redirected to.
 pub const INBOUND: u16 = 15006;
 /// HBONE, which Forestay never advertises but never captures either.

@@ -2,8 +2,9 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// MeshConfig is Istio's and has hundreds of fields: kept as it is written; the operator checks it and names a wrong field.
-pub(super) fn mesh_config(_: &mut SchemaGenerator) -> Schema {
+/// MeshConfig and the Helm values are Istio's and have hundreds of fields: kept as they are written; the operator checks
+/// them and names a wrong field.
+pub(super) fn as_written(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 

@@ -112,8 +112,14 @@ pub struct MeshInstallSpec {
     /// Istio's MeshConfig. Each field replaces the default; `defaultConfig` and its `proxyMetadata` are merged, and so
     /// is `extensionProviders`, by name.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
-    #[schemars(schema_with = "schema::mesh_config")]
+    #[schemars(schema_with = "schema::as_written")]
     pub mesh_config: Map<String, Value>,
+
+    /// Istio's Helm values, those that concern injection: `sidecarInjectorWebhook` (templates, selectors), `global.proxy`,
+    /// `global.imagePullSecrets`, `pilot.cni` and the like. Each replaces the operator's; null takes one away.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schemars(schema_with = "schema::as_written")]
+    pub values: Map<String, Value>,
 
     /// The control plane, Deployment `istiod`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,6 +155,7 @@ impl Default for MeshInstallSpec {
             uninstall: Uninstall::Keep,
             deletion_grace_period_seconds: None,
             mesh_config: Map::new(),
+            values: Map::new(),
             control_plane: None,
             webhook: None,
             gateways: Vec::new(),

@@ -68,8 +68,10 @@ fn what_cannot_be_changed_says_so() {
 }
 
 #[test]
-fn mesh_config_is_kept_as_written() {
-    assert_eq!(spec_schema("meshConfig")["x-kubernetes-preserve-unknown-fields"], true);
+fn what_is_istios_is_kept_as_written() {
+    for field in ["meshConfig", "values"] {
+        assert_eq!(spec_schema(field)["x-kubernetes-preserve-unknown-fields"], true, "{field}");
+    }
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub(crate) struct Mesh {
     pub(crate) mesh_config: Map<String, Value>,
     /// Fields of the spec that change nothing, for a condition.
     pub(crate) without_effect: Vec<String>,
+    /// Istio's Helm values for injection, as the user wrote them.
+    pub(crate) values: Map<String, Value>,
     /// Of 100 requests, how many are traced.
     pub(crate) trace_sampling: u8,
     /// The namespace gives users and groups their ids.

@@ -230,6 +230,24 @@ fn what_cannot_work_names_its_field() {
             Reason::InvalidSpec,
             "spec.gateways[0].service.loadBalancerSourceRanges[1]: \"office\" is not a block of addresses",
         ),
+        (
+            "a Helm value of the wrong type",
+            read(json!({"values": {"global": {"proxy": {"privileged": "maybe"}}}})),
+            Reason::InvalidSpec,
+            "spec.values: ConfigMap istio-sidecar-injector, key values: global.proxy.privileged: ",
+        ),
+        (
+            "a Helm value that spec says elsewhere",
+            read(json!({"values": {"global": {"istioNamespace": "other"}}})),
+            Reason::InvalidSpec,
+            "spec.values.global.istioNamespace: \"other\" is not \"istio-system\"",
+        ),
+        (
+            "a template that does not parse",
+            read(json!({"values": {"sidecarInjectorWebhook": {"templates": {"mine": "a\n{{ if .x }}"}}}})),
+            Reason::InvalidSpec,
+            "spec.values.sidecarInjectorWebhook.templates: template \"mine\" is broken, pods that ask for it are refused: line 2",
+        ),
     ];
     for (name, read, reason, message) in rows {
         let invalid = validate(&read, &RelatedImages::default()).expect_err(name);

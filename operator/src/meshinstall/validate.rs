@@ -7,6 +7,7 @@ mod gateways;
 mod mesh_config;
 mod overlays;
 mod pods;
+mod values;
 
 use crds::install::condition::Reason;
 use crds::install::{ImagePullPolicy, MeshInstallSpec, WorkloadSpec};
@@ -84,7 +85,7 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
     let proxy_image = image(images::PROXY, proxy.image.as_ref(), related.proxy.as_ref());
     let named = proxy.image.is_some() || (spec.hub.is_none() && spec.tag.is_none() && related.proxy.is_some());
 
-    Ok(Mesh {
+    let mesh = Mesh {
         name: read.name.clone(),
         uid: read.uid.clone(),
         namespace: spec.namespace.clone(),
@@ -108,9 +109,12 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
         },
         without_effect: mesh_config::without_effect(&spec.mesh_config),
         mesh_config: super::mesh_config::merge(under, &spec.mesh_config),
+        values: spec.values.clone(),
         trace_sampling: defaults.trace_sampling,
         openshift: defaults.openshift,
-    })
+    };
+    values::check(&mesh)?;
+    Ok(mesh)
 }
 
 fn version(spec: &MeshInstallSpec) -> Result<(), Invalid> {

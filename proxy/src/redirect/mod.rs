@@ -8,12 +8,14 @@
 //! 3. `rule`: what a rule is, and its text as `nft` would print it
 //! 4. `encode`: a rule into the kernel's expressions; pure
 //! 5. `netlink`: the transaction
+//! 6. `validate`: whether redirection is in force, where a CNI plugin was to set it up
 
 mod encode;
 mod netlink;
 mod options;
 mod plan;
 mod rule;
+mod validate;
 #[cfg(test)]
 mod vectors;
 
@@ -21,7 +23,10 @@ use std::ffi::OsString;
 
 use clap::Parser as _;
 
-use options::{Arguments, Options};
+use options::{Arguments, Options, Surroundings};
+
+/// The exit code of a validation that failed, as Istio's.
+const NOT_IN_FORCE: i32 = 126;
 
 /// Sets up redirection as the arguments after `istio-iptables` say; returns the process's exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
@@ -37,20 +42,29 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("istio-iptables: {error}");
-            1
+            if matches!(error, Error::Unredirected(_)) { NOT_IN_FORCE } else { 1 }
         }
     }
 }
 
 fn run(arguments: &Arguments) -> Result<(), Error> {
-    let dry_run = arguments.dry_run;
-    let options = Options::from_arguments(arguments, &options::Surroundings::look()?)?;
+    let surroundings = Surroundings::look()?;
+    let options = Options::from_arguments(arguments, &surroundings)?;
     let ruleset = plan::plan(&options);
     print!("{ruleset}");
-    if dry_run {
+    if arguments.dry_run {
         return Ok(());
     }
-    netlink::commit(&encode::transaction(&ruleset)?)?;
+    if !arguments.skip_rule_apply {
+        netlink::commit(&encode::transaction(&ruleset)?)?;
+    }
+    if arguments.run_validation {
+        // A pod without any address has nothing that could go past the proxy but loopback, which is IPv4.
+        let ipv4 = surroundings.ipv4 || !surroundings.ipv6;
+        let (port, timeout) = (arguments.iptables_probe_port, arguments.probe_timeout);
+        validate::run(&validate::Probe::new(ipv4, port, arguments.redirected(), timeout))?;
+        println!("istio-iptables: redirection is in force");
+    }
     Ok(())
 }
 
@@ -65,6 +79,9 @@ pub(crate) enum Error {
         "the kernel refused nftables message {message}: {source} (the init container needs NET_ADMIN and NET_RAW, and the kernel nf_tables with nat)"
     )]
     Refused { message: String, source: std::io::Error },
+    /// Redirection is not in force.
+    #[error("{0}")]
+    Unredirected(#[from] validate::Unredirected),
     /// The netlink socket failed.
     #[error("netlink: {0}")]
     Socket(#[from] std::io::Error),

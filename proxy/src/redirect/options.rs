@@ -80,13 +80,55 @@ pub(crate) struct Arguments {
     #[arg(long = "log_output_level", default_value = "")]
     _log_output_level: String,
     /// Accepted for Istio's sake: nftables is what we always use.
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long = "native-nftables", num_args = 0..=1, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
     _native_nftables: bool,
+    /// Accepted for Istio's sake: what was there before is always replaced.
+    #[arg(long = "force-apply", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    _force_apply: bool,
+    /// Accepted for Istio's sake: errors are lines of text.
+    #[arg(long = "log_as_json", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    _log_as_json: bool,
+    /// Leave the kernel alone: somebody else has redirected.
+    #[arg(long, env = "SKIP_RULE_APPLY", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub(crate) skip_rule_apply: bool,
+    /// Look whether redirection is in force; exit code 126 if it is not.
+    #[arg(long, env = "RUN_VALIDATION", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub(crate) run_validation: bool,
+    /// Port that validation connects to; nobody may listen on it.
+    #[arg(long, env = "IPTABLES_PROBE_PORT", default_value_t = names::ports::REDIRECTION_PROBE)]
+    pub(crate) iptables_probe_port: u16,
+    /// How long validation may take, such as 5s.
+    #[arg(long, env = "PROBE_TIMEOUT", default_value = "5s", value_parser = seconds)]
+    pub(crate) probe_timeout: std::time::Duration,
+}
+
+impl Arguments {
+    /// The ports that connections are redirected to: inbound, outbound.
+    pub(crate) fn redirected(&self) -> [u16; 2] {
+        [self.inbound_capture_port, self.envoy_port]
+    }
+}
+
+/// Go's durations, as far as anybody writes them here: `5s`, `500ms`, `1m`.
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let problem = || format!("{text:?} is not a duration such as 5s");
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(problem)?;
+    let (number, unit) = text.split_at(end);
+    let scale = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        _ => return Err(problem()),
+    };
+    let number: f64 = number.parse().map_err(|_| problem())?;
+    std::time::Duration::try_from_secs_f64(number * scale).map_err(|_| problem())
 }
 
 /// What the machine says rather than an argument.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Surroundings {
+    /// Whether the pod has an IPv4 address.
+    pub(crate) ipv4: bool,
     /// Whether the pod has an IPv6 address.
     pub(crate) ipv6: bool,
     /// The name servers of `/etc/resolv.conf`.
@@ -97,13 +139,16 @@ impl Surroundings {
     /// Looks at the interfaces and at `/etc/resolv.conf`.
     pub(crate) fn look() -> Result<Self, Error> {
         let interfaces = nix::ifaddrs::getifaddrs().map_err(std::io::Error::from)?;
-        let ipv6 = interfaces.filter_map(|interface| interface.address).any(|address| {
+        let addresses: Vec<_> = interfaces.filter_map(|interface| interface.address).collect();
+        let ipv4 =
+            addresses.iter().any(|address| address.as_sockaddr_in().is_some_and(|address| !address.ip().is_loopback()));
+        let ipv6 = addresses.iter().any(|address| {
             address
                 .as_sockaddr_in6()
                 .is_some_and(|address| !address.ip().is_loopback() && !address.ip().is_unicast_link_local())
         });
         let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        Ok(Self { ipv6, dns_servers: name_servers(&resolv_conf) })
+        Ok(Self { ipv4, ipv6, dns_servers: name_servers(&resolv_conf) })
     }
 }
 
@@ -306,6 +351,19 @@ mod tests {
         assert_eq!(options.inbound_ports_exclude, [15090, 15021, 15020]);
         assert_eq!((options.uids, options.gids), (vec![1337], vec![Group::Id(1337)]));
         assert!(options.outbound_ranges_exclude.is_empty());
+    }
+
+    #[test]
+    fn what_validation_is_told_is_understood() {
+        let arguments = ["-u", "1337", "--run-validation", "--skip-rule-apply", "--native-nftables", "--force-apply"];
+        let arguments = Arguments::try_parse_from(std::iter::once("istio-iptables").chain(arguments)).expect("valid");
+        assert!(arguments.run_validation && arguments.skip_rule_apply);
+        assert_eq!((arguments.iptables_probe_port, arguments.probe_timeout.as_secs()), (15002, 5));
+        for (text, millis) in [("5s", Some(5000)), ("250ms", Some(250)), ("1m", Some(60_000)), ("5", None), ("s", None)]
+        {
+            let found = super::seconds(text).ok().map(|duration| duration.as_millis());
+            assert_eq!(found, millis, "{text}");
+        }
     }
 
     #[test]

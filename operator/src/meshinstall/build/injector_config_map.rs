@@ -7,26 +7,51 @@ use super::RenderError;
 use crate::meshinstall::mesh::{Component, Mesh};
 
 pub(super) fn build(mesh: &Mesh) -> Result<ConfigMap, RenderError> {
-    let data = [
-        ("config".to_owned(), crds::yaml::to_string(&config())?),
-        ("values".to_owned(), format!("{:#}\n", values(mesh)?)),
-    ];
+    let mut values = values(mesh)?;
+    lay_over(&mut values, &Value::Object(mesh.values.clone()));
+    let config = ("config".to_owned(), crds::yaml::to_string(&config(&values))?);
     Ok(ConfigMap {
         metadata: mesh.object(Component::Configuration, &mesh.namespace, &mesh.injector()),
-        data: Some(data.into()),
+        data: Some([config, ("values".to_owned(), format!("{values:#}\n"))].into()),
         ..ConfigMap::default()
     })
 }
 
-/// Whom to inject. The templates are the webhook's own.
-fn config() -> Value {
-    json!({
-        "policy": "enabled",
-        "alwaysInjectSelector": [],
-        "neverInjectSelector": [],
-        "injectedAnnotations": {},
-        "defaultTemplates": ["sidecar"],
-    })
+/// Whom to inject, and by which templates; from the values, as Istio's chart has it. Built-in templates are the webhook's
+/// own.
+fn config(values: &Value) -> Value {
+    let injector = |name: &str, otherwise: Value| {
+        values.pointer(&format!("/sidecarInjectorWebhook/{name}")).cloned().unwrap_or(otherwise)
+    };
+    let mut config = json!({
+        "policy": values.pointer("/global/proxy/autoInject").cloned().unwrap_or(json!("enabled")),
+        "alwaysInjectSelector": injector("alwaysInjectSelector", json!([])),
+        "neverInjectSelector": injector("neverInjectSelector", json!([])),
+        "injectedAnnotations": injector("injectedAnnotations", json!({})),
+        "defaultTemplates": injector("defaultTemplates", json!(["sidecar"])),
+    });
+    for name in ["templates", "aliases"] {
+        if let (Some(config), value @ Value::Object(_)) = (config.as_object_mut(), injector(name, Value::Null)) {
+            config.insert(name.to_owned(), value);
+        }
+    }
+    config
+}
+
+/// Helm's rule: maps merge, null takes a default away, anything else replaces.
+fn lay_over(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (name, value) in over {
+                if value.is_null() {
+                    base.shift_remove(name);
+                } else {
+                    lay_over(base.entry(name.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (base, over) => *base = over.clone(),
+    }
 }
 
 /// Istio's Helm values, as far as an injection depends on them.
@@ -68,6 +93,7 @@ fn values(mesh: &Mesh) -> Result<Value, RenderError> {
             },
             "logging": {"level": "default:info"},
         },
+        "pilot": {"cni": {"enabled": false, "provider": "default"}, "env": {"ENABLE_NATIVE_SIDECARS": "auto"}},
         "revision": mesh.revision,
         "sidecarInjectorWebhook": {
             "rewriteAppHTTPProbe": true,

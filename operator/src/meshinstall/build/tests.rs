@@ -106,6 +106,44 @@ fn options() {
     })));
 }
 
+/// Istio's Helm values for injection: over the operator's own, and those for key `config` there as well.
+#[test]
+fn values_of_the_user() {
+    let values = json!({
+        "global": {"imagePullSecrets": ["pull"], "proxy": {"privileged": null, "readinessPeriodSeconds": 3}},
+        "pilot": {"cni": {"enabled": true}},
+        "sidecarInjectorWebhook": {
+            "enableNamespacesByDefault": true,
+            "neverInjectSelector": [{"matchLabels": {"job": "build"}}],
+            "templates": {"mine": "spec: {}\n"},
+            "defaultTemplates": ["sidecar", "mine"],
+        },
+    });
+    let (_, injector) = super::settings(&mesh(spec(json!({"values": values})))).expect("settings");
+    let data = injector.data.expect("data");
+    let config = crds::yaml::value(&data["config"]).expect("YAML");
+    let expected = json!({
+        "policy": "enabled",
+        "alwaysInjectSelector": [],
+        "neverInjectSelector": [{"matchLabels": {"job": "build"}}],
+        "injectedAnnotations": {},
+        "defaultTemplates": ["sidecar", "mine"],
+        "templates": {"mine": "spec: {}\n"},
+    });
+    assert_eq!(config, expected);
+    let rendered: Value = serde_json::from_str(&data["values"]).expect("JSON");
+    let at = |path: &str| rendered.pointer(path).cloned().unwrap_or_default();
+    assert_eq!(at("/global/imagePullSecrets"), json!(["pull"]));
+    assert_eq!(at("/global/proxy/privileged"), Value::Null);
+    assert_eq!(at("/global/proxy/readinessPeriodSeconds"), 3);
+    assert_eq!(at("/global/proxy/statusPort"), 15020, "what the user does not say stays");
+    assert_eq!(at("/pilot/cni"), json!({"enabled": true, "provider": "default"}));
+    let rendered = render(json!({"values": values}));
+    let mutating = rendered.iter().find(|rendered| rendered.resource.kind == "MutatingWebhookConfiguration");
+    let webhooks = mutating.and_then(|rendered| rendered.object.data["webhooks"].as_array().map(Vec::len));
+    assert_eq!(webhooks, Some(5), "and the fifth webhook is there");
+}
+
 #[test]
 fn openshift_profile() {
     insta::assert_snapshot!(variant(json!({"profile": "openshift"})));

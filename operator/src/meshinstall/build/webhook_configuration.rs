@@ -5,6 +5,7 @@
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
 use webhook::configuration::{self, Registration};
 
 use crate::meshinstall::mesh::{Component, Mesh};
@@ -30,10 +31,12 @@ pub(super) fn tag(mesh: &Mesh, ca: &WebhookCa, tag: &str) -> MutatingWebhookConf
 }
 
 fn registration<'a>(mesh: &'a Mesh, ca_bundle: &'a [u8]) -> Registration<'a> {
+    let by_default =
+        mesh.values.get("sidecarInjectorWebhook").and_then(|values| values.get("enableNamespacesByDefault"));
     Registration {
         revision: &mesh.revision,
         namespace: &mesh.namespace,
-        enable_namespaces_by_default: false,
+        enable_namespaces_by_default: by_default.and_then(Value::as_bool).unwrap_or(false),
         ca_bundle,
     }
 }
