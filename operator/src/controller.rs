@@ -96,8 +96,7 @@ pub(crate) async fn run(
 
     let (tags, writer) = reflector::store();
     let api: Api<DeserializeGuard<MeshRevisionTag>> = Api::all(client.clone());
-    let changes = watcher(api, watcher::Config::default()).default_backoff().reflect(writer).touched_objects();
-    let changes = changes.predicate_filter(predicates::generation, PredicateConfig::default());
+    let changes = ours(watcher(api, watcher::Config::default()).default_backoff().reflect(writer));
     let all = installs.clone();
     // One that has moved has left another.
     controller = controller.watches_stream(changes, move |_: DeserializeGuard<MeshRevisionTag>| every(&all));

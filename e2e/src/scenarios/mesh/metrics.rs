@@ -1,11 +1,13 @@
 //! What a request leaves behind: the same edge, told by both of its ends.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::{SOON, Visitor, apply_sample, delete_sample};
 use forestay_e2e::kube_box::KubeBox;
+use serde_json::Value;
 
 /// An edge of Bookinfo's graph: where it is told, and what must be said of it.
 struct Edge {
@@ -15,6 +17,9 @@ struct Edge {
     to: &'static str,
     security: &'static str,
 }
+
+/// How long one answer may take; the next try may find another pod.
+const TRY: Duration = Duration::from_secs(10);
 
 const GATEWAY: (&str, &str) = ("istio-system", "istio=ingressgateway");
 
@@ -108,10 +113,17 @@ fn check(labels: &BTreeMap<String, String>, edge: &Edge) -> Result<()> {
 
 /// What a pod's proxy shows to Prometheus.
 pub(crate) async fn scrape(kube: &KubeBox, (namespace, labels): (&str, &str)) -> Result<String> {
-    let address = "jsonpath={.items[0].status.podIP}";
     let running = "--field-selector=status.phase=Running";
-    let address = kube.kubectl_ok(&["-n", namespace, "get", "pod", "-l", labels, running, "-o", address]).await?;
-    let answer = kube.http_get(&format!("http://{address}:15020/stats/prometheus")).await?;
+    let pods = kube.kubectl_ok(&["-n", namespace, "get", "pod", "-l", labels, running, "-o", "json"]).await?;
+    let pods: Value = serde_json::from_str(&pods).context("pods as JSON")?;
+    // One that is on its way out counts as running until it is gone, and its address may lead nowhere.
+    let mut staying =
+        pods["items"].as_array().into_iter().flatten().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    let address = staying.find_map(|pod| pod["status"]["podIP"].as_str());
+    let address = address.with_context(|| format!("{namespace} {labels}: no pod"))?;
+    let answer = tokio::time::timeout(TRY, kube.http_get(&format!("http://{address}:15020/stats/prometheus")))
+        .await
+        .with_context(|| format!("{namespace} {labels}: {address} did not answer within {TRY:?}"))??;
     ensure!(answer.status() == 200, "{namespace} {labels}: /stats/prometheus answered {}", answer.status());
     Ok(String::from_utf8_lossy(answer.body()).into_owned())
 }
