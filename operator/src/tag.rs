@@ -127,7 +127,7 @@ async fn reconcile(tag: Arc<DeserializeGuard<MeshRevisionTag>>, context: Arc<Con
     let version = installs
         .iter()
         .find(|install| install.name_any() == tag.spec.target_ref.name)
-        .map(|install| install.spec.version.clone())
+        .map(|install| install.spec.image_tag().to_owned())
         .unwrap_or_default();
     let usage = context.live.usage(&BTreeSet::from([name.clone()]), &version);
     let status = status(tag, &Observed { installs: &installs, made_for, usage }, Timestamp::now());

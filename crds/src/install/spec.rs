@@ -140,6 +140,13 @@ pub struct MeshInstallSpec {
     pub proxy: Option<ProxySpec>,
 }
 
+impl MeshInstallSpec {
+    /// The tag of its images, which is also what a sidecar of it calls its version.
+    pub fn image_tag(&self) -> &str {
+        self.tag.as_ref().unwrap_or(&self.version)
+    }
+}
+
 impl Default for MeshInstallSpec {
     /// What the API server makes of an empty spec.
     fn default() -> Self {

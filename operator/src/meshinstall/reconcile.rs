@@ -230,7 +230,7 @@ fn as_watched(context: &Context, install: &MeshInstall) -> Observed {
 fn usage(context: &Context, install: &MeshInstall) -> Usage {
     let mut names = tag::pointing_at(install, &context.live.installs(), &context.live.tags());
     names.insert(install.spec.revision.clone());
-    context.live.usage(&names, install.spec.tag.as_ref().unwrap_or(&install.spec.version))
+    context.live.usage(&names, install.spec.image_tag())
 }
 
 /// Tells of what was put back: somebody has edited or deleted it and should know what to do instead.

@@ -56,7 +56,7 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
 
     let defaults = profile::defaults(spec.profile);
     let hub = spec.hub.clone().unwrap_or_else(|| images::HUB.to_owned());
-    let tag = spec.tag.as_ref().unwrap_or(&spec.version);
+    let tag = spec.image_tag();
     let image = |name: &str, own: Option<&String>, related: Option<&String>| {
         // An explicit spec wins over the operator's environment, that over the default.
         let related = related.filter(|_| spec.hub.is_none() && spec.tag.is_none());
@@ -93,7 +93,7 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
         tags: read.tags.clone(),
         version: spec.version.clone(),
         images: Images {
-            tag: tag.clone(),
+            tag: tag.to_owned(),
             pull_policy: spec.image_pull_policy.unwrap_or(ImagePullPolicy::IfNotPresent).as_str(),
             pull_secrets: spec.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
             hub: hub.clone(),
