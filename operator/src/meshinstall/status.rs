@@ -17,6 +17,9 @@ use super::mesh::Component;
 use super::pod_trouble::trouble;
 use crate::usage::Usage;
 
+#[cfg(test)]
+mod tests;
+
 /// A condition's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Truth {

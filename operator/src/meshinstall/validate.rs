@@ -7,6 +7,8 @@ mod gateways;
 mod mesh_config;
 mod overlays;
 mod pods;
+#[cfg(test)]
+pub(crate) mod tests;
 mod values;
 
 use crds::install::condition::Reason;
