@@ -7,11 +7,13 @@
 //! * `leader`: the Lease, so that of several replicas one works
 //! * `controller`: which watches bring which MeshInstall up; `live`: what those watches know
 //! * `meshinstall`: one reconciliation, step by step; the steps that decide are pure
+//! * `addons`: Prometheus, Grafana, Kiali, Jaeger and Zipkin, which a MeshInstall may ask for
 //! * `rbac`: who may do what, in one table; `answer`: a refusal of the API server in its own words
 //! * [`manifests()`]: the operator's own YAML, from the same code; `kustomize`: the same as bases; [`bundle()`]: the same as
 //!   a package for OLM
 //! * [`injection_settings()`]: what the webhook of a MeshInstall would read, without a cluster
 
+mod addons;
 mod answer;
 mod bundle;
 mod controller;

@@ -10,7 +10,7 @@ use crds::install::{MeshInstall, MeshRevisionTag};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -40,6 +40,7 @@ pub(crate) fn managed_kinds() -> Vec<ApiResource> {
         kind::<HorizontalPodAutoscaler>(),
         kind::<Service>(),
         kind::<ServiceAccount>(),
+        kind::<PersistentVolumeClaim>(),
         kind::<ConfigMap>(),
         kind::<Secret>(),
         kind::<RoleBinding>(),

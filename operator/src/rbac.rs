@@ -13,10 +13,16 @@ pub(crate) struct Rule {
     resources: &'static [&'static str],
     verbs: &'static [&'static str],
     names: &'static [&'static str],
+    /// Paths of the API server that are no resources, instead of any.
+    urls: &'static [&'static str],
 }
 
 const fn rule(group: &'static str, resources: &'static [&'static str], verbs: &'static [&'static str]) -> Rule {
-    Rule { group, resources, verbs, names: &[] }
+    Rule { group, resources, verbs, names: &[], urls: &[] }
+}
+
+const fn paths(urls: &'static [&'static str], verbs: &'static [&'static str]) -> Rule {
+    Rule { group: "", resources: &[], verbs, names: &[], urls }
 }
 
 const fn named(
@@ -25,7 +31,7 @@ const fn named(
     verbs: &'static [&'static str],
     names: &'static [&'static str],
 ) -> Rule {
-    Rule { group, resources, verbs, names }
+    Rule { group, resources, verbs, names, urls: &[] }
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
@@ -104,6 +110,47 @@ pub(crate) const WEBHOOK_CLUSTER: &[Rule] = &[rule("", &["namespaces", "nodes"],
 pub(crate) const WEBHOOK_NAMESPACE: &[Rule] =
     &[rule("", &["configmaps"], READ), named("", &["secrets"], READ, &[resources::WEBHOOK_CA_SECRET])];
 
+/// Prometheus, everywhere: what it scrapes, and where.
+pub(crate) const PROMETHEUS_CLUSTER: &[Rule] = &[
+    rule("", &["nodes", "nodes/metrics", "services", "endpoints", "pods"], READ),
+    rule("discovery.k8s.io", &["endpointslices"], READ),
+    rule("networking.k8s.io", &["ingresses", "ingresses/status"], READ),
+    paths(&["/metrics"], &["get"]),
+];
+
+/// Kiali, everywhere: everything that it shows, and nothing that it could change; see `docs/guide/addons.md`.
+pub(crate) const KIALI_CLUSTER: &[Rule] = &[
+    rule(
+        "",
+        &["configmaps", "endpoints", "namespaces", "pods", "pods/log", "replicationcontrollers", "services"],
+        READ,
+    ),
+    // By which it asks control plane and proxies for their state.
+    rule("", &["pods/portforward"], &["create"]),
+    rule("apps", &["daemonsets", "deployments", "replicasets", "statefulsets"], READ),
+    rule("batch", &["cronjobs", "jobs"], READ),
+    rule("networking.istio.io", &["*"], READ),
+    rule("security.istio.io", &["*"], READ),
+    rule("extensions.istio.io", &["*"], READ),
+    rule("telemetry.istio.io", &["*"], READ),
+    rule("gateway.networking.k8s.io", &["*"], READ),
+    rule("inference.networking.k8s.io", &["*"], READ),
+    rule("admissionregistration.k8s.io", &["mutatingwebhookconfigurations"], READ),
+    rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
+    rule("apps.openshift.io", &["deploymentconfigs"], READ),
+    rule("route.openshift.io", &["routes"], &["get"]),
+];
+
+/// All that is granted to what a MeshInstall consists of.
+const GRANTED: [&[Rule]; 6] = [
+    CONTROL_PLANE_CLUSTER,
+    CONTROL_PLANE_NAMESPACE,
+    WEBHOOK_CLUSTER,
+    WEBHOOK_NAMESPACE,
+    PROMETHEUS_CLUSTER,
+    KIALI_CLUSTER,
+];
+
 /// The operator, for itself.
 const OPERATOR_OWN: &[Rule] = &[
     rule("install.forestay.dev", &["meshinstalls"], &["get", "list", "watch", "update", "patch"]),
@@ -112,7 +159,7 @@ const OPERATOR_OWN: &[Rule] = &[
     // So that owner references may block an owner's deletion.
     rule("install.forestay.dev", &["meshinstalls/finalizers"], &["update"]),
     rule("", &["namespaces"], &["get", "list", "watch", "create"]),
-    rule("", &["services", "serviceaccounts", "configmaps", "secrets"], MANAGE),
+    rule("", &["services", "serviceaccounts", "configmaps", "secrets", "persistentvolumeclaims"], MANAGE),
     rule("apps", &["deployments"], MANAGE),
     rule("policy", &["poddisruptionbudgets"], MANAGE),
     rule("autoscaling", &["horizontalpodautoscalers"], MANAGE),
@@ -131,11 +178,11 @@ pub(crate) const OPERATOR_NAMESPACE: &[Rule] =
 
 /// The operator, everywhere: its own needs and everything that it grants.
 pub(crate) fn operator_cluster() -> Vec<PolicyRule> {
-    let all = [OPERATOR_OWN, CONTROL_PLANE_CLUSTER, CONTROL_PLANE_NAMESPACE, WEBHOOK_CLUSTER, WEBHOOK_NAMESPACE];
     let mut rules: Vec<PolicyRule> = Vec::new();
-    for rule in all.concat() {
+    for rule in OPERATOR_OWN.iter().chain(GRANTED.into_iter().flatten()).copied() {
         let already = |resource: &str, verb: &str| rules.iter().any(|known| allows(known, rule, resource, verb));
-        let covered = rule.resources.iter().all(|resource| rule.verbs.iter().all(|verb| already(resource, verb)));
+        let covered = rule.urls.is_empty()
+            && rule.resources.iter().all(|resource| rule.verbs.iter().all(|verb| already(resource, verb)));
         if !covered {
             rules.push(to_policy(rule));
         }
@@ -158,12 +205,13 @@ pub(crate) fn policy(rules: &[Rule]) -> Vec<PolicyRule> {
 
 fn to_policy(rule: Rule) -> PolicyRule {
     let strings = |of: &[&str]| -> Vec<String> { of.iter().map(|text| (*text).to_owned()).collect() };
+    let of_resources = rule.urls.is_empty();
     PolicyRule {
-        api_groups: Some(vec![rule.group.to_owned()]),
-        resources: Some(strings(rule.resources)),
+        api_groups: of_resources.then(|| vec![rule.group.to_owned()]),
+        resources: of_resources.then(|| strings(rule.resources)),
         verbs: strings(rule.verbs),
         resource_names: (!rule.names.is_empty()).then(|| strings(rule.names)),
-        non_resource_urls: None,
+        non_resource_urls: (!of_resources).then(|| strings(rule.urls)),
     }
 }
 
@@ -181,10 +229,7 @@ fn allows(policy: &PolicyRule, rule: Rule, resource: &str, verb: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        CONTROL_PLANE_CLUSTER, CONTROL_PLANE_NAMESPACE, MANAGE, Rule, WEBHOOK_CLUSTER, WEBHOOK_NAMESPACE, allows,
-        operator_cluster, rule,
-    };
+    use super::{GRANTED, KIALI_CLUSTER, MANAGE, READ, Rule, allows, operator_cluster, rule, to_policy};
     use crate::live;
 
     fn holds(rule: Rule, resource: &str, verb: &str) -> bool {
@@ -193,7 +238,9 @@ mod tests {
 
     #[test]
     fn the_operator_holds_everything_it_grants() {
-        for granted in [CONTROL_PLANE_CLUSTER, CONTROL_PLANE_NAMESPACE, WEBHOOK_CLUSTER, WEBHOOK_NAMESPACE].concat() {
+        for granted in GRANTED.concat() {
+            let same = |policy: &_| *policy == to_policy(granted);
+            assert!(granted.urls.is_empty() || operator_cluster().iter().any(same), "{granted:?}");
             for resource in granted.resources {
                 for verb in granted.verbs {
                     assert!(holds(granted, resource, verb), "{verb} {resource}");
@@ -214,9 +261,18 @@ mod tests {
 
     #[test]
     fn nobody_but_the_operator_reads_secrets_at_large() {
-        for granted in [CONTROL_PLANE_CLUSTER, CONTROL_PLANE_NAMESPACE, WEBHOOK_CLUSTER, WEBHOOK_NAMESPACE].concat() {
+        for granted in GRANTED.concat() {
             let reads = granted.resources.contains(&"secrets") && granted.verbs != ["create"];
             assert!(!reads || !granted.names.is_empty(), "{granted:?}");
+        }
+    }
+
+    /// Nobody signs in to it.
+    #[test]
+    fn kiali_changes_nothing() {
+        for granted in KIALI_CLUSTER {
+            let asks = ["pods/portforward", "tokenreviews"].iter().any(|one| granted.resources.contains(one));
+            assert!(granted.verbs.iter().all(|verb| READ.contains(verb) || asks), "{granted:?}");
         }
     }
 }

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
 
+use crate::addons::AddonKind;
 use crate::controller;
 use crate::leader::Candidate;
 use crate::meshinstall::validate::RelatedImages;
@@ -28,6 +29,21 @@ pub struct Args {
     /// Image of the proxies, for MeshInstalls that name none
     #[arg(long, env = images::RELATED_IMAGE_PROXY)]
     pub proxy_image: Option<String>,
+    /// Image of the addon Prometheus, for MeshInstalls that name none
+    #[arg(long, env = images::RELATED_IMAGE_PROMETHEUS)]
+    pub prometheus_image: Option<String>,
+    /// Image of the addon Grafana, for MeshInstalls that name none
+    #[arg(long, env = images::RELATED_IMAGE_GRAFANA)]
+    pub grafana_image: Option<String>,
+    /// Image of the addon Kiali, for MeshInstalls that name none
+    #[arg(long, env = images::RELATED_IMAGE_KIALI)]
+    pub kiali_image: Option<String>,
+    /// Image of the addon Jaeger, for MeshInstalls that name none
+    #[arg(long, env = images::RELATED_IMAGE_JAEGER)]
+    pub jaeger_image: Option<String>,
+    /// Image of the addon Zipkin, for MeshInstalls that name none
+    #[arg(long, env = images::RELATED_IMAGE_ZIPKIN)]
+    pub zipkin_image: Option<String>,
     /// Port of `/metrics`
     #[arg(long, default_value_t = ports::MONITORING)]
     pub monitoring_port: u16,
@@ -56,7 +72,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 
     metrics.lead(true);
-    let images = RelatedImages { forestay: non_empty(args.forestay_image), proxy: non_empty(args.proxy_image) };
+    let of_addons = [
+        (AddonKind::Prometheus, args.prometheus_image),
+        (AddonKind::Grafana, args.grafana_image),
+        (AddonKind::Kiali, args.kiali_image),
+        (AddonKind::Jaeger, args.jaeger_image),
+        (AddonKind::Zipkin, args.zipkin_image),
+    ];
+    let images = RelatedImages {
+        forestay: non_empty(args.forestay_image),
+        proxy: non_empty(args.proxy_image),
+        addons: of_addons.into_iter().filter_map(|(kind, image)| Some((kind, non_empty(image)?))).collect(),
+    };
     let work = controller::run(client, args.pod_name, images, metrics, stopped(stop));
     tokio::select! {
         () = work => {}

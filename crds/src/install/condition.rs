@@ -16,6 +16,8 @@ pub enum ConditionType {
     GatewaysReady,
     /// All of the above.
     Ready,
+    /// Every addon's pods are available. Not a part of Ready.
+    AddonsReady,
     /// Every setting of the spec changes something. Not a part of Ready.
     SettingsEffective,
     /// Namespaces ask for the revision, or pods carry its sidecar. Not a part of Ready.
@@ -26,23 +28,25 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// All of them, in the order in which a person reads them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Reconciled,
         Self::ControlPlaneReady,
         Self::WebhookReady,
         Self::GatewaysReady,
         Self::Ready,
+        Self::AddonsReady,
         Self::SettingsEffective,
         Self::InUse,
         Self::Stalled,
     ];
     /// Those that are always there.
-    pub const ALWAYS: [Self; 7] = [
+    pub const ALWAYS: [Self; 8] = [
         Self::Reconciled,
         Self::ControlPlaneReady,
         Self::WebhookReady,
         Self::GatewaysReady,
         Self::Ready,
+        Self::AddonsReady,
         Self::SettingsEffective,
         Self::InUse,
     ];
@@ -55,6 +59,7 @@ impl ConditionType {
             Self::WebhookReady => "WebhookReady",
             Self::GatewaysReady => "GatewaysReady",
             Self::Ready => "Ready",
+            Self::AddonsReady => "AddonsReady",
             Self::SettingsEffective => "SettingsEffective",
             Self::InUse => "InUse",
             Self::Stalled => "Stalled",
@@ -69,6 +74,9 @@ impl ConditionType {
             Self::WebhookReady => "The webhook's pods are available and the API server sends pods to them.",
             Self::GatewaysReady => "The pods of every gateway are available.",
             Self::Ready => "All of the above are True.",
+            Self::AddonsReady => {
+                "The pods of every addon are available. Where it is False, the message says which addon is in trouble, or was left alone because objects of its names are somebody else's. Ready does not wait for it: a mesh works without its addons."
+            }
             Self::SettingsEffective => {
                 "Every field of the spec changes something. Where it is False, the message names the fields that are accepted because Istio has them and that have no effect here. Ready does not wait for it."
             }
@@ -107,6 +115,10 @@ pub enum Reason {
     Available,
     /// No gateway is asked for.
     NoGateways,
+    /// No addon is asked for.
+    NoAddons,
+    /// Another MeshInstall of the namespace has the addon.
+    AddonTaken,
     /// A roll-out is under way.
     Progressing,
     /// Held back until the control plane runs.
@@ -149,7 +161,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Reconciling,
         Self::Applied,
         Self::Healthy,
@@ -161,6 +173,8 @@ impl Reason {
         Self::ApplyFailed,
         Self::Available,
         Self::NoGateways,
+        Self::NoAddons,
+        Self::AddonTaken,
         Self::Progressing,
         Self::WaitingForControlPlane,
         Self::WaitingForEndpoints,
@@ -196,6 +210,8 @@ impl Reason {
             Self::ApplyFailed => "ApplyFailed",
             Self::Available => "Available",
             Self::NoGateways => "NoGateways",
+            Self::NoAddons => "NoAddons",
+            Self::AddonTaken => "AddonTaken",
             Self::Progressing => "Progressing",
             Self::WaitingForControlPlane => "WaitingForControlPlane",
             Self::WaitingForEndpoints => "WaitingForEndpoints",
@@ -221,7 +237,8 @@ impl Reason {
     /// Which conditions carry it.
     pub fn on(self) -> &'static [ConditionType] {
         use ConditionType::{
-            ControlPlaneReady, GatewaysReady, InUse, Ready, Reconciled, SettingsEffective, Stalled, WebhookReady,
+            AddonsReady, ControlPlaneReady, GatewaysReady, InUse, Ready, Reconciled, SettingsEffective, Stalled,
+            WebhookReady,
         };
         match self {
             Self::Reconciling | Self::Deleting => &ConditionType::ALWAYS,
@@ -230,13 +247,13 @@ impl Reason {
             Self::ReferencedByWorkloads | Self::NotReferencedByAnything => &[InUse],
             Self::Applied => &[Reconciled],
             Self::Healthy | Self::RefNotFound | Self::NameAlreadyExists | Self::WaitingForRevision => &[Ready],
-            Self::InvalidSpec
-            | Self::UnknownVersion
-            | Self::RevisionTaken
-            | Self::ForeignObject
-            | Self::NamespaceUnavailable => &[Reconciled, Ready, Stalled],
-            Self::ApplyFailed => &[Reconciled, Ready],
-            Self::Available => &[ControlPlaneReady, WebhookReady, GatewaysReady],
+            Self::InvalidSpec | Self::UnknownVersion | Self::RevisionTaken | Self::NamespaceUnavailable => {
+                &[Reconciled, Ready, Stalled]
+            }
+            Self::ForeignObject => &[Reconciled, Ready, AddonsReady, Stalled],
+            Self::ApplyFailed => &[Reconciled, Ready, AddonsReady],
+            Self::Available => &[ControlPlaneReady, WebhookReady, GatewaysReady, AddonsReady],
+            Self::NoAddons | Self::AddonTaken => &[AddonsReady],
             Self::NoGateways => &[GatewaysReady],
             Self::WaitingForControlPlane => &[GatewaysReady, Ready],
             Self::WaitingForEndpoints => &[WebhookReady, Ready],
@@ -247,7 +264,7 @@ impl Reason {
             | Self::ContainerConfigError
             | Self::PodRefused
             | Self::NotReady
-            | Self::NotFound => &[ControlPlaneReady, WebhookReady, GatewaysReady, Ready],
+            | Self::NotFound => &[ControlPlaneReady, WebhookReady, GatewaysReady, Ready, AddonsReady],
         }
     }
 
@@ -265,7 +282,7 @@ impl Reason {
                 "An older MeshInstall has this `spec.revision`. Delete one of the two, or choose another revision."
             }
             Self::ForeignObject => {
-                "An object of this name was made by someone else, for example by an Istio in the same namespace. Remove it, or use another `spec.namespace` or `spec.revision`."
+                "An object of this name was made by someone else, for example by an Istio in the same namespace. Remove it, or use another `spec.namespace` or `spec.revision`. On `AddonsReady`: that addon is left alone until the object is gone, and the rest of the mesh goes on."
             }
             Self::NamespaceUnavailable => "A namespace does not exist or is being deleted; the message names it.",
             Self::ApplyFailed => {
@@ -273,6 +290,10 @@ impl Reason {
             }
             Self::Available => "All wanted pods are available.",
             Self::NoGateways => "The spec asks for no gateway.",
+            Self::NoAddons => "The spec asks for no addon, or only for such as run elsewhere.",
+            Self::AddonTaken => {
+                "Another MeshInstall of the namespace has this addon. Switch it off in one of the two; several revisions share one."
+            }
             Self::Progressing => "Pods are being started or replaced.",
             Self::WaitingForControlPlane => {
                 "Gateways are started and changed once the control plane that they ask is available."

@@ -5,8 +5,10 @@
 //!   `kubectl explain` and admission tell them before the operator has to
 //! * [`MeshInstallStatus`]: what the operator answers
 //! * [`condition`]: the conditions of that status and every reason they can carry
-//! * [`WorkloadSpec`], [`GatewaySpec`]: the Deployments it consists of; [`Resources`]: requests and limits of a container
+//! * [`WorkloadSpec`], [`GatewaySpec`], [`AddonsSpec`]: the Deployments it consists of; [`Resources`]: requests and limits
+//!   of a container
 
+mod addons;
 pub mod condition;
 mod gateway;
 mod resources;
@@ -18,6 +20,7 @@ mod tag;
 mod tests;
 mod workload;
 
+pub use addons::{AddonSpec, AddonsSpec, Persistence};
 pub use gateway::{
     ExternalTrafficPolicy, GatewaySpec, IpFamily, IpFamilyPolicy, ServicePort, ServiceSettings, ServiceType,
     TransportProtocol,

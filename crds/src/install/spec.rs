@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::addons::AddonsSpec;
 use super::gateway::GatewaySpec;
 use super::resources::Resources;
 use super::schema;
@@ -138,6 +139,10 @@ pub struct MeshInstallSpec {
     /// What sidecars and gateways start from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxySpec>,
+
+    /// Programs to look at the mesh with, as Istio's samples deploy them: Prometheus, Grafana, Kiali, Jaeger, Zipkin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addons: Option<AddonsSpec>,
 }
 
 impl MeshInstallSpec {
@@ -167,6 +172,7 @@ impl Default for MeshInstallSpec {
             webhook: None,
             gateways: Vec::new(),
             proxy: None,
+            addons: None,
         }
     }
 }

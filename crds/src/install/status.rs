@@ -18,7 +18,7 @@ pub struct MeshInstallStatus {
     /// `Healthy`, or the reason of the first condition that is not True.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// Reconciled, ControlPlaneReady, WebhookReady, GatewaysReady, and Ready, which sums them up; SettingsEffective, InUse; Stalled when it is.
+    /// Reconciled, ControlPlaneReady, WebhookReady, GatewaysReady, and Ready, which sums them up; AddonsReady, SettingsEffective, InUse; Stalled when it is.
     #[serde(default)]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -47,7 +47,7 @@ pub struct DataPlaneStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentStatus {
-    /// `control-plane`, `webhook` or `gateway`.
+    /// `control-plane`, `webhook` or `gateway`; of an addon its name.
     pub component: String,
     /// The Deployment's namespace.
     pub namespace: String,

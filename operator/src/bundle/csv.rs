@@ -33,8 +33,8 @@ pub(super) fn icon() -> Value {
 
 /// The images of an installation: name and reference.
 pub(super) fn related_images() -> Vec<(&'static str, String)> {
-    let reference = |name| images::reference(images::HUB, name, names::VERSION);
-    images::RELATED.iter().map(|(_, name)| (*name, reference(name))).collect()
+    let reference = |image| images::reference(images::HUB, image, names::VERSION);
+    images::RELATED.iter().map(|related| (related.name, reference(related.image))).collect()
 }
 
 /// The ClusterServiceVersion of a release.
@@ -120,7 +120,7 @@ fn install() -> Value {
     if let Some(container) = spec.template.spec.as_mut().and_then(|pod| pod.containers.first_mut()) {
         // A mirror rewrites these, and the operator takes the mesh's images from them.
         let images = images::RELATED.iter().zip(related_images());
-        let variables = images.map(|((variable, _), (_, image))| pod::env(variable, image));
+        let variables = images.map(|(related, (_, image))| pod::env(related.variable, image));
         container.env.get_or_insert_default().extend(variables);
     }
     json!({

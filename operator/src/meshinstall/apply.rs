@@ -29,6 +29,8 @@ pub(crate) enum ApplyError {
         object: String,
         /// Who seems to own it.
         owner: String,
+        /// The MeshInstall that it was made for, if it was made for one.
+        installed_by: Option<String>,
     },
     /// The API server's words.
     #[error("{object}: {}", words(source))]
@@ -135,33 +137,43 @@ pub(crate) async fn apply(
 
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(objects.len());
     for (rendered, current) in objects.into_iter().zip(present) {
-        let step = decide(&rendered, current.as_deref(), status::control_plane_available(&outcomes));
-        let (current, done) = match step {
-            Step::Nothing => (current, Done::Nothing),
-            Step::Ignore => (current, Done::Ignored),
-            Step::Wait => (current, Done::Waiting),
-            Step::Apply => {
-                let written = write(client, &rendered).await?;
-                let same_spec = |old: &Arc<DynamicObject>| {
-                    old.annotations().get(annotations::RENDERED).map(String::as_str) == rendered.hash()
-                };
-                let done = match &current {
-                    Some(old) if old.resource_version() == written.resource_version() => Done::Nothing,
-                    Some(old) if same_spec(old) => Done::Restored,
-                    Some(_) => Done::Changed,
-                    None => Done::Created,
-                };
-                (Some(Arc::new(written)), done)
-            }
-        };
-        outcomes.push(Outcome { rendered, current, done });
+        let control_plane_ready = status::control_plane_available(&outcomes);
+        outcomes.push(bring_in(client, rendered, current, control_plane_ready).await?);
     }
     Ok(outcomes)
 }
 
+/// Brings one object in. `current` is what is in the cluster for it.
+pub(crate) async fn bring_in(
+    client: &Client,
+    rendered: Rendered,
+    current: Option<Arc<DynamicObject>>,
+    control_plane_ready: bool,
+) -> Result<Outcome, ApplyError> {
+    let (current, done) = match decide(&rendered, current.as_deref(), control_plane_ready) {
+        Step::Nothing => (current, Done::Nothing),
+        Step::Ignore => (current, Done::Ignored),
+        Step::Wait => (current, Done::Waiting),
+        Step::Apply => {
+            let written = write(client, &rendered).await?;
+            let same_spec = |old: &Arc<DynamicObject>| {
+                old.annotations().get(annotations::RENDERED).map(String::as_str) == rendered.hash()
+            };
+            let done = match &current {
+                Some(old) if old.resource_version() == written.resource_version() => Done::Nothing,
+                Some(old) if same_spec(old) => Done::Restored,
+                Some(_) => Done::Changed,
+                None => Done::Created,
+            };
+            (Some(Arc::new(written)), done)
+        }
+    };
+    Ok(Outcome { rendered, current, done })
+}
+
 /// The object as it is in the cluster, from the watch or, when that does not know it, by asking: it may be there
 /// without our labels.
-async fn find(
+pub(crate) async fn find(
     client: &Client,
     live: &Live,
     mesh: &Mesh,
@@ -178,13 +190,28 @@ async fn find(
             .map(Arc::new),
     };
     match found.as_deref().and_then(|object| stranger(mesh, rendered, object, installs)) {
-        Some(owner) => Err(ApplyError::Foreign { object: rendered.display(), owner }),
+        Some(stranger) => {
+            let (owner, installed_by) = match stranger {
+                Stranger::Install(name) => (format!("it belongs to MeshInstall {name}"), Some(name)),
+                Stranger::Manager(Some(manager)) => (format!("it is managed by {manager}"), None),
+                Stranger::Manager(None) => ("nothing says who manages it".to_owned(), None),
+            };
+            Err(ApplyError::Foreign { object: rendered.display(), owner, installed_by })
+        }
         None => Ok(found),
     }
 }
 
+/// Somebody whose object is not to be touched.
+enum Stranger {
+    /// Another MeshInstall.
+    Install(String),
+    /// Whoever the object says manages it.
+    Manager(Option<String>),
+}
+
 /// Who else an object belongs to. An owner reference of ours outlives an edit of the labels, and the other way round.
-fn stranger(mesh: &Mesh, rendered: &Rendered, object: &DynamicObject, installs: &[String]) -> Option<String> {
+fn stranger(mesh: &Mesh, rendered: &Rendered, object: &DynamicObject, installs: &[String]) -> Option<Stranger> {
     if object.owner_references().iter().any(|owner| owner.uid == mesh.uid) {
         return None;
     }
@@ -196,22 +223,18 @@ fn stranger(mesh: &Mesh, rendered: &Rendered, object: &DynamicObject, installs: 
     let managed_by = object.labels().get(labels::KUBERNETES_MANAGED_BY);
     match object.labels().get(labels::OWNED_BY) {
         Some(owner) if *owner == mesh.name => None,
-        Some(owner) if installs.contains(owner) => Some(format!("it belongs to MeshInstall {owner}")),
+        Some(owner) if installs.contains(owner) => Some(Stranger::Install(owner.clone())),
         Some(_) => None,
         None if shared && managed_by.is_some_and(|manager| manager == resources::OPERATOR) => None,
-        None => {
-            Some(managed_by.map_or_else(
-                || "nothing says who manages it".to_owned(),
-                |manager| format!("it is managed by {manager}"),
-            ))
-        }
+        None => Some(Stranger::Manager(managed_by.cloned())),
     }
 }
 
 async fn write(client: &Client, rendered: &Rendered) -> Result<DynamicObject, ApplyError> {
     // Forced, because drift in a field of ours is to be put back whoever wrote it; fields that we do not render stay
     // with their managers.
-    let params = PatchParams::apply(resources::OPERATOR).force();
+    // Strict, so that a field that the API server does not know is told, and not dropped in silence.
+    let params = PatchParams::apply(resources::OPERATOR).force().validation_strict();
     api(client, rendered)
         .patch(&rendered.object.name_any(), &params, &Patch::Apply(&rendered.object))
         .await

@@ -10,6 +10,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use names::{labels, resources};
 
+use crate::addons::AddonKind;
 use crate::tag;
 
 /// What was read; plain values, so that everything after it is pure.
@@ -38,6 +39,8 @@ pub(crate) struct Other {
     pub(crate) revision: String,
     /// It was there first.
     pub(crate) older: bool,
+    /// The addons that it wants deployed.
+    pub(crate) addons: Vec<AddonKind>,
 }
 
 /// Whether objects can be created in a namespace.
@@ -100,7 +103,17 @@ pub(crate) fn others(install: &MeshInstall, all: &[MeshInstall]) -> Vec<Other> {
             namespace: other.spec.namespace.clone(),
             revision: other.spec.revision.clone(),
             older: age(other) < age(install),
+            addons: deployed_addons(&other.spec),
         })
+        .collect()
+}
+
+/// The addons that a spec wants deployed.
+fn deployed_addons(spec: &MeshInstallSpec) -> Vec<AddonKind> {
+    let own = |kind: &AddonKind| spec.addons.as_ref().and_then(|addons| kind.of(addons));
+    AddonKind::ALL
+        .into_iter()
+        .filter(|kind| own(kind).is_some_and(|addon| addon.enabled && addon.external_url.is_none()))
         .collect()
 }
 

@@ -1,6 +1,6 @@
 //! Takes a mesh away, in an order that keeps the cluster usable at every moment: the webhook configurations first, so
 //! that pods can be created; then the gateways, which drain while their control plane is still there; then webhook,
-//! control plane, and the rest. [`next`] is pure.
+//! control plane, the addons that watched all of it, and the rest. [`next`] is pure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +28,13 @@ enum Stage {
     Gateways,
     Webhook,
     ControlPlane,
+    Addons,
     Rest,
 }
 
 impl Stage {
-    const ALL: [Self; 5] = [Self::Admission, Self::Gateways, Self::Webhook, Self::ControlPlane, Self::Rest];
+    const ALL: [Self; 6] =
+        [Self::Admission, Self::Gateways, Self::Webhook, Self::ControlPlane, Self::Addons, Self::Rest];
 
     fn of((resource, object): &Owned) -> Self {
         if resource.group == "admissionregistration.k8s.io" {
@@ -47,6 +49,7 @@ impl Stage {
             Component::Gateway => Self::Gateways,
             Component::Webhook => Self::Webhook,
             Component::ControlPlane => Self::ControlPlane,
+            Component::Addon(_) => Self::Addons,
             Component::Configuration => Self::Rest,
         }
     }
@@ -61,6 +64,7 @@ impl Stage {
             Self::Gateways => "gateways",
             Self::Webhook => "the webhook",
             Self::ControlPlane => "the control plane",
+            Self::Addons => "addons",
             Self::Rest => "the rest",
         }
     }
@@ -141,8 +145,13 @@ fn shortened(names: &[String]) -> String {
     }
 }
 
-/// What stays, for the last event.
-pub(crate) fn kept(namespace: &str, purged: Option<(Extent, &[String])>) -> String {
+/// What stays, for the last event. `claims` hold the data of addons.
+pub(crate) fn kept(namespace: &str, purged: Option<(Extent, &[String])>, claims: &[String]) -> String {
+    let rest = kept_of_mesh(namespace, purged);
+    if claims.is_empty() { rest } else { format!("{rest}; the data of addons: {}", shortened(claims)) }
+}
+
+fn kept_of_mesh(namespace: &str, purged: Option<(Extent, &[String])>) -> String {
     match purged {
         Some((Extent { last_of_all: true, .. }, [])) => return format!("Kept: namespace {namespace}"),
         Some((Extent { last_of_all: true, .. }, left)) => {

@@ -11,6 +11,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use names::{labels, resources};
 use serde_json::{Map, Value};
 
+use crate::addons::{AddonKind, Addons};
+
 /// One part of the mesh, as the label `install.forestay.dev/component` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Component {
@@ -22,6 +24,8 @@ pub(crate) enum Component {
     Webhook,
     /// One of the gateways.
     Gateway,
+    /// One of the addons.
+    Addon(AddonKind),
 }
 
 impl Component {
@@ -32,6 +36,7 @@ impl Component {
             Self::ControlPlane => "control-plane",
             Self::Webhook => "webhook",
             Self::Gateway => "gateway",
+            Self::Addon(addon) => addon.as_str(),
         }
     }
 
@@ -39,6 +44,7 @@ impl Component {
     pub(crate) fn parse(value: &str) -> Option<Self> {
         [Self::Configuration, Self::ControlPlane, Self::Webhook, Self::Gateway]
             .into_iter()
+            .chain(AddonKind::ALL.map(Self::Addon))
             .find(|component| component.as_str() == value)
     }
 }
@@ -62,6 +68,7 @@ pub(crate) struct Mesh {
     /// None where the spec has switched it off.
     pub(crate) webhook: Option<Workload>,
     pub(crate) gateways: Vec<Gateway>,
+    pub(crate) addons: Addons,
     pub(crate) proxy: Proxy,
     /// MeshConfig as the ConfigMap carries it.
     pub(crate) mesh_config: Map<String, Value>,

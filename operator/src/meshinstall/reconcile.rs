@@ -23,11 +23,14 @@ use super::apply::{self, ApplyError, Done, Outcome};
 use super::build::{self, Admission, RenderError, Rendered};
 use super::dereference::{self, dereference};
 use super::finalize::{self, Next};
-use super::prune;
+use super::mesh::Component;
+use super::prune::{self, Owned};
 use super::purge::{Extent, purge};
 use super::status::{self, Observed, Verdict};
 use super::trust::WebhookCa;
 use super::validate::{Invalid, RelatedImages, validate};
+use crate::addons;
+use crate::addons::apply::Trouble;
 use crate::answer::words;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -136,10 +139,11 @@ async fn bring_about(context: &Context, install: &MeshInstall) -> Result<Action,
     }
 
     match steps(context, install, now).await {
-        Ok(Applied { outcomes, without_effect, action }) => {
+        Ok(Applied { outcomes, addon_troubles, without_effect, action }) => {
             report(context, install, &outcomes).await;
             let pods = context.live.pods_of(&install.name_any());
             let observed = Observed::after_apply(&outcomes, pods, usage(context, install), without_effect);
+            let observed = Observed { addon_troubles, ..observed };
             settle(context, install, &observed, Verdict::applied(outcomes.len()), now).await?;
             Ok(action)
         }
@@ -176,6 +180,8 @@ impl<E: Into<Error>> From<E> for Stop {
 /// What the steps came to.
 struct Applied {
     outcomes: Vec<Outcome>,
+    /// Addons that could not be brought in.
+    addon_troubles: Vec<Trouble>,
     /// Fields of the spec that change nothing.
     without_effect: Vec<String>,
     /// When to look again.
@@ -204,11 +210,16 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
     let objects = build::build(&mesh, &authority, admission).map_err(Error::from)?;
 
     let names: Vec<String> = installs.iter().map(ResourceExt::name_any).collect();
-    let outcomes = apply::apply(client, live, &mesh, objects, &names).await?;
+    let (objects, of_addons) = addons::apply::split(objects);
+    let mut outcomes = apply::apply(client, live, &mesh, objects, &names).await?;
     context.authorities.note(&mesh.namespace, authority.clone());
+    let (more, addon_troubles) = addons::apply::apply(client, live, &mesh, of_addons, &names).await;
+    outcomes.extend(more);
 
     let owned = live.owned_by(&mesh.name);
-    for gone in prune::superfluous(&owned, outcomes.iter().map(|outcome| &outcome.rendered)) {
+    let superfluous = prune::superfluous(&owned, outcomes.iter().map(|outcome| &outcome.rendered));
+    keep_data(context, install, &owned, &superfluous).await;
+    for gone in superfluous {
         prune::delete(client, gone).await.map_err(|(object, source)| Error::Delete { object, source })?;
         let name = build::display(&gone.0, &gone.1);
         let text = format!("Deleted {name}: the spec does not ask for it any more.");
@@ -217,8 +228,21 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
         let event = Event { secondary, ..event(EventType::Normal, "Pruned", &text) };
         publish(context, &event, &install.object_ref(&())).await;
     }
-    let action = Action::requeue(authority.next_change(now).max(Duration::from_secs(1)));
-    Ok(Applied { outcomes, without_effect: mesh.without_effect, action })
+    let again = authority.next_change(now).max(Duration::from_secs(1));
+    // What an addon collides with is not watched.
+    let action = Action::requeue(if addon_troubles.is_empty() { again } else { again.min(RECHECK) });
+    Ok(Applied { outcomes, addon_troubles, without_effect: mesh.without_effect, action })
+}
+
+/// Tells of the claims that stay where an addon is switched off.
+async fn keep_data(context: &Context, install: &MeshInstall, owned: &[Owned], superfluous: &[&Owned]) {
+    for (resource, object) in prune::outliving(owned, superfluous) {
+        let name = build::display(resource, object);
+        let text = format!("Kept {name}: it holds data. Delete it when nobody needs them any more.");
+        let secondary = Some(reference(resource, object));
+        publish(context, &Event { secondary, ..event(EventType::Normal, "Kept", &text) }, &install.object_ref(&()))
+            .await;
+    }
 }
 
 fn as_watched(context: &Context, install: &MeshInstall) -> Observed {
@@ -246,7 +270,9 @@ async fn report(context: &Context, install: &MeshInstall, outcomes: &[Outcome]) 
             continue;
         }
         let advice = match resource.kind.as_str() {
-            "ConfigMap" => "change spec.meshConfig or spec.proxy of the MeshInstall instead",
+            "ConfigMap" if matches!(outcome.rendered.component, Component::Configuration) => {
+                "change spec.meshConfig or spec.proxy of the MeshInstall instead"
+            }
             _ => "change the MeshInstall instead, or annotate the object with install.forestay.dev/ignore: \"true\"",
         };
         let note = format!("Put {} back: {advice}.", outcome.rendered.display());
@@ -345,7 +371,10 @@ async fn delete(context: &Context, install: &MeshInstall) -> Result<Action, Erro
         return Ok(Action::await_change());
     }
     let now = Timestamp::now();
-    let (owned, pods) = (context.live.owned_by(&name), context.live.pods_of(&name));
+    let (mut owned, pods) = (context.live.owned_by(&name), context.live.pods_of(&name));
+    if install.spec.uninstall == Uninstall::Keep {
+        owned.retain(|one| !prune::holds_data(one));
+    }
     let usage = usage(context, install);
     // One for which nothing was made, for example a second one of a revision, takes nothing away from anybody.
     if let Some(wait) = finalize::grace(install, &usage, now).filter(|_| !owned.is_empty()) {
@@ -406,7 +435,15 @@ async fn finish(context: &Context, install: &MeshInstall) -> Result<Action, Erro
                 .map_err(|(object, source)| Error::Delete { object, source })?,
         ),
     };
-    let text = format!("The mesh is gone. {}.", finalize::kept(namespace, left.as_deref().map(|left| (extent, left))));
+    let claims: Vec<String> = context
+        .live
+        .owned_by(&install.name_any())
+        .iter()
+        .filter(|one| prune::holds_data(one))
+        .map(|(resource, object)| build::display(resource, object))
+        .collect();
+    let kept = finalize::kept(namespace, left.as_deref().map(|left| (extent, left)), &claims);
+    let text = format!("The mesh is gone. {kept}.");
     publish(context, &event(EventType::Normal, "Deleted", &text), &install.object_ref(&())).await;
     remove_finalizer(context, install).await?;
     context.made.forget(&install.uid().unwrap_or_default());

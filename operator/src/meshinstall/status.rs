@@ -15,6 +15,7 @@ use names::labels;
 use super::apply::{Done, Outcome};
 use super::mesh::Component;
 use super::pod_trouble::trouble;
+use crate::addons::apply::Trouble;
 use crate::usage::Usage;
 
 #[cfg(test)]
@@ -87,6 +88,8 @@ pub(crate) struct Observed {
     pub(crate) without_effect: Option<Vec<String>>,
     /// Who uses the revision.
     pub(crate) usage: Usage,
+    /// Addons that could not be brought in.
+    pub(crate) addon_troubles: Vec<Trouble>,
 }
 
 impl Observed {
@@ -116,6 +119,7 @@ impl Observed {
             wanted: Some(of_kind("Deployment").map(|outcome| outcome.rendered.component).collect()),
             without_effect: Some(without_effect),
             usage,
+            addon_troubles: Vec::new(),
         }
     }
 
@@ -240,7 +244,11 @@ fn component(observed: &Observed, component: Component, what: &str) -> Verdict {
     let Some(first) = verdicts.next() else {
         return Verdict::failed(Reason::NotFound, format!("{what} does not exist (yet)."));
     };
-    let all: Vec<Verdict> = std::iter::once(first).chain(verdicts).collect();
+    together(&std::iter::once(first).chain(verdicts).collect::<Vec<_>>())
+}
+
+/// What several verdicts come to: the bad ones speak.
+fn together(all: &[Verdict]) -> Verdict {
     let bad: Vec<&Verdict> = all.iter().filter(|verdict| verdict.truth != Truth::True).collect();
     let speaking = if bad.is_empty() { all.iter().collect() } else { bad };
     // Trouble goes before mere waiting.
@@ -255,7 +263,27 @@ fn component(observed: &Observed, component: Component, what: &str) -> Verdict {
     Verdict::new(truth, reason, messages.join(" "))
 }
 
-/// All conditions but Ready, in order.
+/// Judges the addons, which Ready does not wait for.
+fn addons(observed: &Observed) -> Verdict {
+    let held_back =
+        |component| observed.addon_troubles.iter().any(|trouble| component == Component::Addon(trouble.addon));
+    let troubles = observed.addon_troubles.iter();
+    let mut all: Vec<Verdict> =
+        troubles.map(|trouble| Verdict::failed(trouble.reason, trouble.message.clone())).collect();
+    let deployments = observed.deployments.iter();
+    all.extend(
+        deployments
+            .filter(|(of, _)| matches!(of, Component::Addon(_)) && !held_back(*of))
+            .map(|(_, deployment)| assess(deployment, &observed.pods)),
+    );
+    match (all.is_empty(), &observed.wanted) {
+        (true, Some(_)) => Verdict::new(Truth::True, Reason::NoAddons, "The spec asks for no addon to be deployed."),
+        (true, None) => Verdict::unknown(),
+        (false, _) => together(&all),
+    }
+}
+
+/// The conditions that Ready sums up, in order.
 fn verdicts(observed: &Observed, reconciled: Verdict) -> [(ConditionType, Verdict); 4] {
     let control_plane = component(observed, Component::ControlPlane, "The control plane");
     let mut webhook = component(observed, Component::Webhook, "The webhook");
@@ -294,13 +322,20 @@ pub(crate) fn status(
     });
     let before = previous.map(|previous| previous.conditions.as_slice()).unwrap_or_default();
     let parts = verdicts(observed, reconciled);
+    let addons = addons(observed);
     let ready = match parts.iter().find(|(_, verdict)| verdict.truth != Truth::True) {
         Some((_, verdict)) => verdict.clone(),
+        None if addons.truth == Truth::False => Verdict::new(
+            Truth::True,
+            Reason::Healthy,
+            format!("The mesh is available. Of its addons: {}", addons.message),
+        ),
         None => Verdict::new(Truth::True, Reason::Healthy, "Everything that the spec asks for is available."),
     };
     let state = ready.reason.as_str().to_owned();
     let others = [
         (ConditionType::Ready, ready),
+        (ConditionType::AddonsReady, addons),
         (ConditionType::SettingsEffective, effective(observed)),
         (ConditionType::InUse, in_use(&observed.usage)),
     ];

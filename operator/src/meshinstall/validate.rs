@@ -3,6 +3,7 @@
 //! The schema and its CEL rules have already refused what can be known from the object alone; here is what takes a
 //! look at the rest of the cluster, at the operator's own version, or into MeshConfig.
 
+mod addons;
 mod gateways;
 mod mesh_config;
 mod overlays;
@@ -10,6 +11,8 @@ mod pods;
 #[cfg(test)]
 pub(crate) mod tests;
 mod values;
+
+use std::collections::BTreeMap;
 
 use crds::install::condition::Reason;
 use crds::install::{ImagePullPolicy, MeshInstallSpec, WorkloadSpec};
@@ -19,6 +22,7 @@ use self::gateways::gateways;
 use super::dereference::{Dereferenced, NamespaceState};
 use super::mesh::{Images, Mesh, Proxy, Workload};
 use super::profile;
+use crate::addons::AddonKind;
 
 /// A MeshInstall that cannot be honoured as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +49,8 @@ pub(crate) struct RelatedImages {
     pub(crate) forestay: Option<String>,
     /// `RELATED_IMAGE_PROXY`.
     pub(crate) proxy: Option<String>,
+    /// `RELATED_IMAGE_PROMETHEUS` and the others.
+    pub(crate) addons: BTreeMap<AddonKind, String>,
 }
 
 /// What a MeshInstall means. Gives the first thing that is wrong, in the order in which a person would look.
@@ -103,6 +109,7 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
         control_plane: workload("spec.controlPlane", spec.control_plane.as_ref(), &defaults.control_plane, None)?,
         webhook: workload("spec.webhook", spec.webhook.as_ref(), &defaults.webhook, defaults.webhook_replicas)?,
         gateways: gateways(read, &defaults)?,
+        addons: addons::addons(read, related)?,
         proxy: Proxy {
             image_value: if named { proxy_image.clone() } else { images::PROXY.to_owned() },
             image: proxy_image,

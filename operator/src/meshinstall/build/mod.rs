@@ -13,8 +13,8 @@ mod injector_config_map;
 mod mesh_config_map;
 pub(crate) mod pod;
 mod rendered;
-mod roles;
-mod service_account;
+pub(crate) mod roles;
+pub(crate) mod service_account;
 #[cfg(test)]
 mod tests;
 mod webhook_ca_secret;
@@ -33,6 +33,7 @@ pub(crate) use rendered::{RenderError, Rendered, display};
 
 use super::mesh::{Component, Mesh, Scale};
 use super::trust::WebhookCa;
+use crate::addons;
 
 /// Which webhook configurations are rendered. None must be there before a webhook answers, because it would keep every
 /// pod of the labelled namespaces, and every rule, from being created; one that somebody has deleted because no webhook
@@ -115,11 +116,12 @@ pub(crate) fn build(mesh: &Mesh, ca: &WebhookCa, admission: Admission) -> Result
         objects.push(Rendered::new(Component::Gateway, &deployment)?.after_control_plane());
         overlay(&mut objects, first, &gateway.overlays)?;
     }
+    objects.extend(addons::build(mesh)?);
     Ok(objects)
 }
 
 /// Lays the overlays of a part over its objects, which are those from the `first` on.
-fn overlay(objects: &mut Vec<Rendered>, first: usize, overlays: &[Overlay]) -> Result<(), RenderError> {
+pub(crate) fn overlay(objects: &mut Vec<Rendered>, first: usize, overlays: &[Overlay]) -> Result<(), RenderError> {
     for rendered in objects.split_off(first) {
         objects.push(rendered.patched(overlays)?);
     }

@@ -1,6 +1,6 @@
 //! Goldens of everything that is rendered, and what holds for all of it.
 
-use crds::install::{GatewaySpec, MeshInstallSpec, Profile};
+use crds::install::{AddonSpec, AddonsSpec, GatewaySpec, MeshInstallSpec, Persistence, Profile};
 use kube::ResourceExt;
 use names::labels;
 use proptest::prelude::*;
@@ -292,6 +292,28 @@ fn the_default_revisions_service_does_not_select_a_canarys_pods() {
     assert!(!selector.iter().all(|(key, value)| labels[key] == *value), "{selector:?} {labels}");
 }
 
+/// Each addon away, switched off, elsewhere, or deployed with or without a claim; one of the two that exclude each other.
+fn any_addons() -> impl Strategy<Value = Option<AddonsSpec>> {
+    let one = || {
+        (0..5_u8).prop_map(|choice| match choice {
+            0 => None,
+            1 => Some(AddonSpec { enabled: false, ..AddonSpec::default() }),
+            2 => Some(AddonSpec { external_url: Some("https://example.org".into()), ..AddonSpec::default() }),
+            3 => Some(AddonSpec { persistence: Some(Persistence::default()), ..AddonSpec::default() }),
+            _ => Some(AddonSpec::default()),
+        })
+    };
+    // Kiali has neither data nor an address of its own, Zipkin no data.
+    let without = |addon: Option<AddonSpec>| addon.map(|a| AddonSpec { persistence: None, ..a });
+    let addons =
+        (one(), one(), one(), one(), any::<bool>()).prop_map(move |(prometheus, grafana, kiali, tracing, jaeger)| {
+            let kiali = without(kiali).map(|addon| AddonSpec { external_url: None, ..addon });
+            let (jaeger, zipkin) = if jaeger { (tracing, None) } else { (None, without(tracing)) };
+            AddonsSpec { prometheus, grafana, kiali, jaeger, zipkin }
+        });
+    proptest::option::of(addons)
+}
+
 fn any_spec() -> impl Strategy<Value = MeshInstallSpec> {
     let profile = prop_oneof![
         Just(Profile::Default),
@@ -305,10 +327,10 @@ fn any_spec() -> impl Strategy<Value = MeshInstallSpec> {
         enabled: Some(enabled),
         ..GatewaySpec::default()
     });
-    (profile, proptest::collection::vec(gateway, 0..4)).prop_map(|(profile, mut gateways)| {
+    (profile, proptest::collection::vec(gateway, 0..4), any_addons()).prop_map(|(profile, mut gateways, addons)| {
         gateways.sort_by(|a, b| a.name.cmp(&b.name));
         gateways.dedup_by(|a, b| a.name == b.name);
-        MeshInstallSpec { profile, gateways, ..MeshInstallSpec::default() }
+        MeshInstallSpec { profile, gateways, addons, ..MeshInstallSpec::default() }
     })
 }
 
@@ -320,7 +342,7 @@ proptest! {
         prop_assert_eq!(render_spec(spec.clone()), render_spec(spec));
     }
 
-    /// Applying b over a and pruning leaves exactly what b renders.
+    /// Applying b over a and pruning leaves exactly what b renders, and the data of what a had.
     #[test]
     fn pruning_leaves_exactly_what_is_rendered(a in any_spec(), b in any_spec()) {
         let (a, b) = (render_spec(a), render_spec(b));
@@ -337,9 +359,11 @@ proptest! {
             .map(|(resource, object)| super::display(resource, object))
             .filter(|name| !gone.contains(name))
             .collect();
-        let mut wanted: Vec<String> = b.iter().map(Rendered::display).collect();
+        let data = a.iter().filter(|rendered| rendered.resource.kind == "PersistentVolumeClaim");
+        let mut wanted: Vec<String> = b.iter().chain(data).map(Rendered::display).collect();
         left.sort();
         wanted.sort();
+        wanted.dedup();
         prop_assert_eq!(left, wanted);
     }
 }

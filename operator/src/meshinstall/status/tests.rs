@@ -10,6 +10,8 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::{Observed, Verdict, find, first_sight, status};
+use crate::addons::AddonKind;
+use crate::addons::apply::Trouble;
 use crate::meshinstall::mesh::Component;
 use crate::meshinstall::validate::tests::read;
 use crate::meshinstall::validate::{RelatedImages, validate};
@@ -67,6 +69,7 @@ fn observed(control_plane: Deployment) -> Observed {
         wanted: Some(vec![Component::ControlPlane, Component::Webhook, Component::Gateway]),
         without_effect: Some(Vec::new()),
         usage: Usage::default(),
+        addon_troubles: Vec::new(),
     }
 }
 
@@ -287,4 +290,87 @@ fn times_change_only_with_the_status_and_nothing_new_is_equal() {
     let time = |status: &MeshInstallStatus, of| find(status, of).map(|c| c.last_transition_time.0);
     assert_eq!(time(&ready, ConditionType::Ready), Some(later));
     assert_eq!(time(&ready, ConditionType::WebhookReady), Some(NOW));
+}
+
+/// An addon in trouble is told, and the mesh is Ready without it.
+#[test]
+fn the_mesh_does_not_wait_for_its_addons() {
+    let with = |deployments: Vec<(AddonKind, Deployment)>, pods| {
+        let mut observed = observed(available("istiod"));
+        let kinds = deployments.iter().map(|(kind, _)| Component::Addon(*kind));
+        observed.wanted.get_or_insert_default().extend(kinds.collect::<Vec<_>>());
+        observed.deployments.extend(deployments.into_iter().map(|(kind, d)| (Component::Addon(kind), d)));
+        Observed { pods, ..observed }
+    };
+    let foreign = Trouble {
+        addon: AddonKind::Prometheus,
+        reason: Reason::ForeignObject,
+        message: "spec.addons.prometheus: Service istio-system/prometheus exists.".into(),
+    };
+    let pulling = waiting("ErrImagePull", "no such host");
+    for (name, observed, truth, reason, message) in [
+        ("none", with(vec![], vec![]), "True", "NoAddons", "The spec asks for no addon"),
+        (
+            "well",
+            with(vec![(AddonKind::Zipkin, available("zipkin"))], vec![]),
+            "True",
+            "Available",
+            "Deployment istio-system/zipkin: 1/1 pods are available.",
+        ),
+        (
+            "one of two on its way",
+            with(vec![(AddonKind::Zipkin, available("zipkin")), (AddonKind::Kiali, starting("kiali"))], vec![]),
+            "False",
+            "Progressing",
+            "Deployment istio-system/kiali: 0/1 pods are available.",
+        ),
+        (
+            "an image that cannot be had goes before one on its way",
+            with(
+                vec![(AddonKind::Kiali, starting("kiali")), (AddonKind::Grafana, starting("grafana"))],
+                vec![pod("grafana", &pulling)],
+            ),
+            "False",
+            "ImagePullFailed",
+            "pod grafana-1, container c: ErrImagePull of example.org/forestay:1: no such host",
+        ),
+        (
+            "somebody else's",
+            Observed { addon_troubles: vec![foreign.clone()], ..with(vec![], vec![]) },
+            "False",
+            "ForeignObject",
+            "spec.addons.prometheus: Service istio-system/prometheus exists.",
+        ),
+        (
+            "partly somebody else's: what is there of it is not judged",
+            Observed {
+                addon_troubles: vec![foreign],
+                ..with(vec![(AddonKind::Prometheus, starting("prometheus"))], vec![])
+            },
+            "False",
+            "ForeignObject",
+            "spec.addons.prometheus: Service istio-system/prometheus exists.",
+        ),
+        (
+            "a spec that cannot be honoured, and no addon known",
+            Observed { wanted: None, ..with(vec![], vec![]) },
+            "Unknown",
+            "Reconciling",
+            "",
+        ),
+    ] {
+        let status = status(&observed, Verdict::applied(30), Some(1), None, NOW);
+        let (found, why, text) = says(&status, ConditionType::AddonsReady);
+        assert_eq!((found.as_str(), why.as_str()), (truth, reason), "{name}: {text}");
+        assert!(text.contains(message), "{name}: {text}");
+        let (ready, why, text) = says(&status, ConditionType::Ready);
+        assert_eq!((ready.as_str(), why.as_str()), ("True", "Healthy"), "{name}: {text}");
+        assert_eq!(text.contains("Of its addons: "), truth == "False", "{name}: {text}");
+        assert_eq!(status.state.as_deref(), Some("Healthy"), "{name}");
+        assert!(find(&status, ConditionType::Stalled).is_none(), "{name}");
+    }
+    let observed = with(vec![(AddonKind::Zipkin, available("zipkin"))], vec![]);
+    let status = status(&observed, Verdict::applied(30), Some(1), None, NOW);
+    let zipkin = status.components.iter().find(|component| component.component == "zipkin").expect("listed");
+    assert_eq!((zipkin.name.as_str(), zipkin.ready.as_str()), ("zipkin", "1/1"));
 }

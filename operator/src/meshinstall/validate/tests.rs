@@ -1,10 +1,13 @@
 //! Which specs are refused, and what the others mean.
 
+use std::collections::BTreeMap;
+
 use crds::install::MeshInstallSpec;
 use crds::install::condition::Reason;
 use serde_json::{Value, json};
 
 use super::{RelatedImages, validate};
+use crate::addons::AddonKind;
 use crate::meshinstall::dereference::{Dereferenced, NamespaceState, Other};
 
 fn spec(value: Value) -> MeshInstallSpec {
@@ -22,6 +25,7 @@ fn what_cannot_work_names_its_field() {
         namespace: namespace.into(),
         revision: "default".into(),
         older,
+        addons: Vec::new(),
     };
     let rows: Vec<(&str, Dereferenced, Reason, &str)> = vec![
         (
@@ -227,6 +231,64 @@ fn what_cannot_work_names_its_field() {
             "spec.values.global.istioNamespace: \"other\" is not \"istio-system\"",
         ),
         (
+            "two addons with the same Services",
+            read(json!({"addons": {"jaeger": {}, "zipkin": {"externalURL": "http://zipkin.example.org"}}})),
+            Reason::InvalidSpec,
+            "spec.addons.zipkin: excludes jaeger, both are the Services tracing and zipkin",
+        ),
+        (
+            "an address that is none",
+            read(json!({"addons": {"prometheus": {"externalURL": "prometheus.example.org:9090"}}})),
+            Reason::InvalidSpec,
+            "spec.addons.prometheus.externalURL: \"prometheus.example.org:9090\" is not an address such as https://",
+        ),
+        (
+            "an address of a file",
+            read(json!({"addons": {"grafana": {"externalURL": "file:///grafana"}}})),
+            Reason::InvalidSpec,
+            "spec.addons.grafana.externalURL: \"file:///grafana\" is not an address",
+        ),
+        (
+            "an addon elsewhere with an image",
+            read(json!({"addons": {"jaeger": {"externalURL": "https://jaeger.example.org", "image": "a/b:1"}}})),
+            Reason::InvalidSpec,
+            "spec.addons.jaeger.image: with externalURL nothing is deployed; remove one of the two",
+        ),
+        (
+            "an addon elsewhere with overlays",
+            read(json!({"addons": {"zipkin": {
+                "externalURL": "https://zipkin.example.org", "overlays": [{"kind": "Service", "patch": {}}],
+            }}})),
+            Reason::InvalidSpec,
+            "spec.addons.zipkin.overlays: with externalURL nothing is deployed",
+        ),
+        (
+            "a Kiali elsewhere",
+            read(json!({"addons": {"kiali": {"externalURL": "https://kiali.example.org"}}})),
+            Reason::InvalidSpec,
+            "spec.addons.kiali.externalURL: nothing asks Kiali for anything",
+        ),
+        (
+            "a volume for what keeps no data",
+            read(json!({"addons": {"zipkin": {"persistence": {}}}})),
+            Reason::InvalidSpec,
+            "spec.addons.zipkin.persistence: zipkin keeps no data on a volume; remove it",
+        ),
+        (
+            "an addon's overlay that changes a selector",
+            read(
+                json!({"addons": {"grafana": {"overlays": [{"kind": "Service", "patch": {"spec": {"selector": {"a": "b"}}}}]}}}),
+            ),
+            Reason::InvalidSpec,
+            "spec.addons.grafana.overlays[0].patch.spec.selector: is the operator's own",
+        ),
+        (
+            "a label of ours on an addon's pods",
+            read(json!({"addons": {"kiali": {"pod": {"labels": {"app.kubernetes.io/name": "x"}}}}})),
+            Reason::InvalidSpec,
+            "spec.addons.kiali.pod.labels: label \"app.kubernetes.io/name\" is the operator's own",
+        ),
+        (
             "a template that does not parse",
             read(json!({"values": {"sidecarInjectorWebhook": {"templates": {"mine": "a\n{{ if .x }}"}}}})),
             Reason::InvalidSpec,
@@ -242,7 +304,13 @@ fn what_cannot_work_names_its_field() {
 
 #[test]
 fn the_older_of_two_keeps_the_revision() {
-    let other = Other { name: "b".into(), namespace: "istio-system".into(), revision: "default".into(), older: false };
+    let other = Other {
+        name: "b".into(),
+        namespace: "istio-system".into(),
+        revision: "default".into(),
+        older: false,
+        addons: Vec::new(),
+    };
     assert!(validate(&Dereferenced { others: vec![other], ..read(json!({})) }, &RelatedImages::default()).is_ok());
 }
 
@@ -251,6 +319,7 @@ fn an_image_is_the_specs_then_the_environments_then_the_default() {
     let related = RelatedImages {
         forestay: Some("mirror/forestay@sha256:1".into()),
         proxy: Some("mirror/proxyv2@sha256:2".into()),
+        addons: BTreeMap::new(),
     };
     let tag = names::VERSION;
     for (name, spec, related, control_plane, proxy, value) in [
@@ -291,5 +360,54 @@ fn an_image_is_the_specs_then_the_environments_then_the_default() {
         let image = mesh.control_plane.map(|workload| workload.image).unwrap_or_default();
         assert_eq!((image, mesh.proxy.image), (control_plane, proxy), "{name}");
         assert_eq!(mesh.proxy.image_value, value, "{name}");
+    }
+}
+
+/// An addon is wanted when it stands in the spec; its image is the spec's, then the environment's, then the sample's.
+#[test]
+fn which_addons_are_deployed_and_which_are_elsewhere() {
+    let related = RelatedImages {
+        addons: [(AddonKind::Grafana, "mirror/grafana@sha256:3".to_owned())].into(),
+        ..RelatedImages::default()
+    };
+    let spec = json!({"hub": "example.org/mesh", "addons": {
+        "prometheus": {"externalURL": "https://prometheus.example.org/"},
+        "grafana": {},
+        "kiali": {"image": "example.org/kiali:1"},
+        "jaeger": {"enabled": false},
+        "zipkin": {"enabled": true},
+    }});
+    let addons = validate(&read(spec), &related).expect("valid").addons;
+    let deployed: Vec<(AddonKind, &str)> =
+        addons.deployed.iter().map(|(kind, addon)| (*kind, addon.image.as_str())).collect();
+    let expected = [
+        (AddonKind::Grafana, "mirror/grafana@sha256:3"),
+        (AddonKind::Kiali, "example.org/kiali:1"),
+        (AddonKind::Zipkin, names::images::ZIPKIN),
+    ];
+    assert_eq!(deployed, expected);
+    let external: Vec<_> = addons.external.into_iter().collect();
+    assert_eq!(external, [(AddonKind::Prometheus, "https://prometheus.example.org".to_owned())]);
+}
+
+#[test]
+fn an_older_install_of_the_namespace_contests_an_addon() {
+    let other = |older, namespace: &str, addon| Other {
+        name: "first".into(),
+        namespace: namespace.into(),
+        revision: "first".into(),
+        older,
+        addons: vec![addon],
+    };
+    for (name, other, contested) in [
+        ("the same", other(true, "istio-system", AddonKind::Zipkin), true),
+        ("the other owner of its Services", other(true, "istio-system", AddonKind::Jaeger), true),
+        ("another addon", other(true, "istio-system", AddonKind::Grafana), false),
+        ("another namespace", other(true, "mesh", AddonKind::Zipkin), false),
+        ("younger", other(false, "istio-system", AddonKind::Zipkin), false),
+    ] {
+        let read = Dereferenced { others: vec![other], ..read(json!({"addons": {"zipkin": {}}})) };
+        let addons = validate(&read, &RelatedImages::default()).expect(name).addons;
+        assert_eq!(addons.contested.contains_key(&AddonKind::Zipkin), contested, "{name}");
     }
 }
