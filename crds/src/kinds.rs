@@ -148,7 +148,10 @@ impl Kind {
                 }
             }
         }
-        self.check_typed(object)
+        let tried_out = if self.group() == security::GROUP { None } else { security::dry_run::elsewhere(&object) };
+        let mut problems = self.check_typed(object)?;
+        problems.extend(tried_out);
+        Ok(problems)
     }
 
     /// What the API server would refuse by the kind's schema, CEL rules apart: for those who have none before them.
@@ -244,6 +247,26 @@ mod tests {
                 assert!(needs_something || !kind.requires_spec(), "{kind:?}: {problems:?}");
             }
             assert!(kind.check(json!("text")).is_err());
+        }
+    }
+
+    /// Istio's annotation lets an AuthorizationPolicy be tried out. Istio refuses it on the other kinds of security and takes
+    /// no notice elsewhere.
+    #[test]
+    fn what_is_to_be_tried_out() {
+        for kind in Kind::ALL {
+            let object = json!({
+                "metadata": {"name": "a", "annotations": {"istio.io/dry-run": "true"}}, "spec": {},
+            });
+            let problems = kind.check(object).unwrap();
+            let found = problems.iter().find(|problem| problem.field == "metadata.annotations[istio.io/dry-run]");
+            let expected = match kind {
+                Kind::AuthorizationPolicy => None,
+                Kind::PeerAuthentication | Kind::RequestAuthentication => Some(Severity::Error),
+                _ => Some(Severity::Warning),
+            };
+            assert_eq!(found.map(|problem| problem.severity), expected, "{kind:?}: {problems:?}");
+            assert!(found.is_none_or(|problem| problem.message.contains("AuthorizationPolicies only")), "{found:?}");
         }
     }
 

@@ -7,8 +7,8 @@
 //! * [`inject`]: from a pod and the settings to the pod with its sidecar; pure
 //! * [`review()`], [`validate()`]: the answers of the two endpoints, from bytes to an [`Answer`]; `envelope`: what both have
 //!   around them
-//! * `serve`: TLS, HTTP, limits, draining; `body`: reading within them; `certificate`: the serving certificate, minted and
-//!   renewed in memory
+//! * `serve`: TLS, HTTP, limits, draining; `body`: reading within them; `idle`: when a connection is of no more use;
+//!   `certificate`: the serving certificate, minted and renewed in memory
 //! * `watch`: settings and authority, followed live; `metrics`: what is counted
 //! * [`run()`]: the process
 
@@ -16,6 +16,7 @@ mod body;
 mod certificate;
 pub mod configuration;
 mod envelope;
+mod idle;
 pub mod inject;
 mod metrics;
 mod review;

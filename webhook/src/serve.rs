@@ -13,15 +13,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::body::{self, Budget};
 use crate::certificate;
 use crate::envelope::Answer;
+use crate::idle::{self, Busy};
 use crate::inject::settings::Settings;
 use crate::inject::variables;
 use crate::metrics::Metrics;
@@ -29,7 +30,13 @@ use crate::review::review;
 use crate::validate::{self, Checked};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the handshake to the first request, and for the head of each of HTTP/1.1.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection without a request is closed, so that clients that went silent do not take the places of others. API
+/// servers open a new one when they need it.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
+/// How long a connection may take to end once it was told to, and all of them once serving ends.
+const DRAIN: Duration = Duration::from_secs(10);
 /// API servers keep a few connections each; the kubelet and Prometheus come one at a time.
 const MOST_CONNECTIONS: usize = 256;
 /// Reviews at once on a connection of HTTP/2; an API server that has more opens another one.
@@ -38,8 +45,6 @@ const MOST_STREAMS: u32 = 256;
 /// bodies.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 256 << 10;
-/// How long open connections may finish once serving ends.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// What handlers share.
 #[derive(Clone)]
@@ -179,8 +184,8 @@ pub(crate) async fn serve(
     router: Router,
     mut end: watch::Receiver<bool>,
 ) {
-    let graceful = GracefulShutdown::new();
     let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut open = JoinSet::new();
     loop {
         let next = async {
             let permit = Arc::clone(&permits).acquire_owned().await;
@@ -196,28 +201,40 @@ pub(crate) async fn serve(
                     continue;
                 }
             },
+            Some(_) = open.join_next() => continue,
             () = told(&mut end) => break,
         };
-        let (tls, router, watcher) = (tls.clone(), router.clone(), graceful.watcher());
-        tokio::spawn(async move {
+        let (tls, router, end) = (tls.clone(), router.clone(), end.clone());
+        open.spawn(async move {
             let _permit = permit;
-            let result = match tls {
-                None => connection(stream, router, watcher).await,
-                Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => connection(stream, router, watcher).await,
-                    Ok(Err(error)) => Err(error.into()),
-                    Err(_) => Err("the TLS handshake took too long".into()),
-                },
+            let result = async {
+                let stream = at_once(stream)?;
+                match tls {
+                    None => connection(stream, router, end).await,
+                    Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => connection(stream, router, end).await,
+                        Ok(Err(error)) => Err(error.into()),
+                        Err(_) => Err("the TLS handshake took too long".into()),
+                    },
+                }
             };
-            if let Err(error) = result {
+            if let Err(error) = result.await {
                 tracing::debug!(%error, "connection ended");
             }
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    // A handshake may still be on its way: it gets its answer as well, or loses it after this.
+    if tokio::time::timeout(DRAIN, async { while open.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!("connections were still open at the end");
     }
+}
+
+/// Every write goes out at once. Otherwise the end of an answer that needs more than one segment waits until the client
+/// has acknowledged its beginning, which the client puts off until it has something to send: 40 ms, or its next review.
+fn at_once(stream: TcpStream) -> std::io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Waits for the end; that nobody is left to say it is one as well.
@@ -225,10 +242,11 @@ async fn told(end: &mut watch::Receiver<bool>) {
     let _ = end.wait_for(|end| *end).await;
 }
 
+/// Serves a connection until the client ends it, it is idle for too long, or serving ends.
 async fn connection<S>(
     stream: S,
     router: Router,
-    watcher: hyper_util::server::graceful::Watcher,
+    mut end: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -244,8 +262,20 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(64 << 10)
         .keep_alive_interval(HEADER_TIMEOUT);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
-    watcher.watch(connection).await
+    let busy = Busy::default();
+    let (service, requests) = (busy.counted(router), busy.requests());
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = idle::idle(requests, HEADER_TIMEOUT, IDLE_TIMEOUT) => {}
+        () = told(&mut end) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    match tokio::time::timeout(DRAIN, connection).await {
+        Ok(ended) => ended,
+        Err(_) => Err("the client did not end the connection".into()),
+    }
 }
 
 #[cfg(test)]

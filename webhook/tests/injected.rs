@@ -265,7 +265,34 @@ fn annotations_one_by_one() {
 #[test]
 fn what_cannot_be_done_or_will_surprise() {
     type Change = fn(&mut Value);
-    let rows: [(&str, &str, Change, Expected); 17] = [
+    let rows: [(&str, &str, Change, Expected); 20] = [
+        (
+            "DNS capture by the proxy's settings",
+            "",
+            |pod| {
+                pod["metadata"]["annotations"] =
+                    json!({"proxy.istio.io/config": "proxyMetadata: {ISTIO_META_DNS_CAPTURE: \"true\"}"})
+            },
+            Expected::Warned("proxyMetadata ISTIO_META_DNS_CAPTURE has no effect: the proxy serves no DNS"),
+        ),
+        (
+            "DNS capture by the pod's own istio-proxy",
+            "",
+            |pod| {
+                let own = json!({"name": "istio-proxy", "env": [{"name": "ISTIO_META_DNS_CAPTURE", "value": "true"}]});
+                pod["spec"]["containers"].as_array_mut().unwrap().push(own);
+            },
+            Expected::Warned("environment ISTIO_META_DNS_CAPTURE has no effect"),
+        ),
+        (
+            "DNS is not to be captured",
+            "",
+            |pod| {
+                pod["metadata"]["annotations"] =
+                    json!({"proxy.istio.io/config": "proxyMetadata: {ISTIO_META_DNS_CAPTURE: \"false\"}"})
+            },
+            Expected::Quiet,
+        ),
         ("nothing to say", "", |_| {}, Expected::Quiet),
         (
             "TPROXY by annotation",

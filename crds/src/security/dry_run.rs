@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use names::annotations::DRY_RUN;
+use serde_json::Value;
 
 use super::authorization_policy::Action;
 use crate::check::{Problem, Severity};
@@ -20,6 +21,18 @@ pub(super) fn problem(metadata: &ObjectMeta, action: Option<Action>) -> Option<P
         },
     };
     Some(Problem { field: format!("metadata.annotations[{DRY_RUN}]"), message, severity: Severity::Error })
+}
+
+/// What is said of the annotation on an object of a kind outside this group: it is in force as it stands. Istio takes such
+/// an object as well, but its author believes that nothing happens yet.
+pub(crate) fn elsewhere(object: &Value) -> Option<Problem> {
+    object.get("metadata")?.get("annotations")?.get(DRY_RUN)?;
+    Some(Problem {
+        field: format!("metadata.annotations[{DRY_RUN}]"),
+        message: "has no effect, it is for AuthorizationPolicies only: this object is not tried out, it counts. Remove the annotation"
+            .to_owned(),
+        severity: Severity::Warning,
+    })
 }
 
 #[cfg(test)]

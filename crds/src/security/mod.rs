@@ -1,7 +1,7 @@
 //! Group `security.istio.io`: one file a kind, types beside their checks.
 
 pub mod authorization_policy;
-mod dry_run;
+pub(crate) mod dry_run;
 pub mod peer_authentication;
 pub mod request_authentication;
 

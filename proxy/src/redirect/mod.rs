@@ -49,7 +49,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
 
 fn run(arguments: &Arguments) -> Result<(), Error> {
     let surroundings = Surroundings::look()?;
-    let options = Options::from_arguments(arguments, &surroundings)?;
+    let mut options = Options::from_arguments(arguments, &surroundings)?;
+    if options.leave_dns_alone() {
+        eprintln!(
+            "istio-iptables: DNS is not captured, although ISTIO_META_DNS_CAPTURE, CAPTURE_ALL_DNS or --redirect-dns asks for it: \
+             this version of the proxy serves no DNS, and names would resolve no more; the pod uses its own name servers"
+        );
+    }
     let ruleset = plan::plan(&options);
     print!("{ruleset}");
     if arguments.dry_run {

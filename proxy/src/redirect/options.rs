@@ -261,6 +261,14 @@ impl Options {
         })
     }
 
+    /// Gives up on capturing DNS, and says whether it was asked for. Nobody listens on the port that it would go to: a pod
+    /// whose DNS is captured could not resolve a name.
+    pub(crate) fn leave_dns_alone(&mut self) -> bool {
+        let asked = self.captures_dns();
+        self.dns = Include::Only(Vec::new());
+        asked
+    }
+
     /// Whether DNS is redirected at all.
     pub(crate) fn captures_dns(&self) -> bool {
         !self.dns.is_none()
@@ -380,6 +388,24 @@ mod tests {
         ] {
             let error = options(arguments).expect_err(expected);
             assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn dns_is_left_alone_whoever_asks() {
+        let surroundings =
+            Surroundings { dns_servers: name_servers("nameserver 10.96.0.10"), ..Surroundings::default() };
+        for (arguments, asked) in [
+            (&["-p", "15001"][..], false),
+            (&["--redirect-dns"], true),
+            (&["--redirect-dns=false"], false),
+            (&["--capture-all-dns"], true),
+        ] {
+            let parsed = Arguments::try_parse_from(std::iter::once(&"istio-iptables").chain(arguments)).expect("valid");
+            let mut options = Options::from_arguments(&parsed, &surroundings).expect("valid");
+            assert_eq!(options.captures_dns(), asked, "{arguments:?}");
+            assert_eq!(options.leave_dns_alone(), asked, "{arguments:?}");
+            assert!(!options.captures_dns(), "{arguments:?}");
         }
     }
 

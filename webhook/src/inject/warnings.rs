@@ -1,13 +1,13 @@
 //! What is asked for and cannot be done, or will surprise: said at admission, never passed over in silence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::annotations as annotation;
 use super::subject::Subject;
 use super::template::{Chosen, GRPC_AGENT, GRPC_SIMPLE};
-use super::{PROXY, pod_security, selector};
+use super::{INIT, PROXY, pod_security, selector};
 
 /// Annotations of Istio's that have no effect here, and why. A name that ends in a slash stands for all below it.
 const NO_EFFECT: [(&str, &str); 17] = [
@@ -114,12 +114,37 @@ pub(crate) fn of_pod(subject: &Subject<'_>, chosen: &[Chosen<'_>], merged: &PodS
     if subject.proxy_config.proxy_metadata.get("ISTIO_META_ENABLE_HBONE").is_some_and(|value| value == "true") {
         warnings.push("ISTIO_META_ENABLE_HBONE has no effect: there is no HBONE".to_owned());
     }
+    captured_dns(subject, merged, warnings);
     dns(subject, warnings);
     same_user(subject, merged, warnings);
     endless(subject, merged, warnings);
     if let Some(about) = subject.about {
         warnings.extend(pod_security::warning(subject.namespace, about, merged));
         discovery(subject, about, warnings);
+    }
+}
+
+/// There is no DNS server in the proxy: `istio-init` leaves DNS alone whatever it is told.
+fn captured_dns(subject: &Subject<'_>, merged: &PodSpec, warnings: &mut Vec<String>) {
+    const CAPTURE: [&str; 3] = ["ISTIO_META_DNS_CAPTURE", "ISTIO_META_DNS_AUTO_ALLOCATE", "CAPTURE_ALL_DNS"];
+    let on = |value: &str| annotation::boolean(value).unwrap_or(false);
+    let metadata = &subject.proxy_config.proxy_metadata;
+    let proxies = merged.containers.iter().chain(merged.init_containers.iter().flatten());
+    let environment =
+        proxies.filter(|one| [PROXY, INIT].contains(&one.name.as_str())).flat_map(|one| one.env.iter().flatten());
+    let environment: BTreeSet<&str> =
+        environment.filter(|one| one.value.as_deref().is_some_and(on)).map(|one| one.name.as_str()).collect();
+    for name in CAPTURE {
+        let whence = if metadata.get(name).is_some_and(|value| on(value)) {
+            "proxyMetadata"
+        } else if environment.contains(name) {
+            "environment"
+        } else {
+            continue;
+        };
+        warnings.push(format!(
+            "{whence} {name} has no effect: the proxy serves no DNS, so that DNS is not captured and names resolve by the pod's own name servers"
+        ));
     }
 }
 

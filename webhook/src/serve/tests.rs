@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Shared, admission, monitoring, readiness, serve, survive, tls};
+use super::{Shared, admission, at_once, connection, monitoring, readiness, serve, survive, tls};
 use crate::body::{BUDGET, Budget, LARGEST};
 use crate::certificate::Serving;
 use crate::inject::settings::Settings;
@@ -309,4 +309,61 @@ fn a_panic_is_an_answer() {
     let body = br#"{"request":{"uid":"u3"}}"#;
     let answer = survive(body, || -> () { panic!("on purpose") }).unwrap_err();
     assert_eq!((answer.uid(), answer.allowed(), answer.code()), ("u3", false, Some(500)));
+}
+
+/// How long a connection stays that a client uses so, by tokio's clock, which stands still.
+async fn stays<F: Future<Output = ()>>(client: impl FnOnce(tokio::io::DuplexStream) -> F) -> Duration {
+    let shared = endpoint().await.shared;
+    let begun = tokio::time::Instant::now();
+    let (ours, theirs) = tokio::io::duplex(64 << 10);
+    let (_end, end) = watch::channel(false);
+    let client = client(theirs);
+    let serve = async {
+        // How it ends is not the question.
+        let _ = connection(ours, admission(shared), end).await;
+        begun.elapsed()
+    };
+    let (stayed, ()) = tokio::join!(serve, client);
+    stayed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_requests_is_closed() {
+    let until_closed = async |mut stream: tokio::io::DuplexStream, says: &[u8]| {
+        stream.write_all(says).await.unwrap();
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said).await;
+    };
+    let seconds = stays(|stream| until_closed(stream, b"")).await.as_secs();
+    assert_eq!(seconds, 30, "nothing is said");
+    let seconds = stays(|stream| until_closed(stream, b"GET / HTTP/1.1\r\nhost")).await.as_secs();
+    assert_eq!(seconds, 30, "half a head");
+    let version_2 = async |stream, requests: usize| {
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let asking = async {
+            for _ in 0..requests {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                assert_eq!(over(sender.clone(), "/inject", ask()).await.0, 200);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = asking => {}
+            _ = connection => {}
+        }
+    };
+    let seconds = stays(|stream| version_2(stream, 0)).await.as_secs();
+    assert_eq!(seconds, 30, "HTTP/2 without a request");
+    let seconds = stays(|stream| version_2(stream, 3)).await.as_secs();
+    assert_eq!(seconds, 360, "three requests, the last after a minute");
+}
+
+#[tokio::test]
+async fn answers_do_not_wait_for_acknowledgements() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    assert!(!stream.nodelay().unwrap(), "the kernel's default");
+    assert!(at_once(stream).unwrap().nodelay().unwrap());
 }
