@@ -59,15 +59,22 @@ macro_rules! kinds {
                 match self { $(Self::$name => manifests::definition::<$module::$name>(self),)* }
             }
 
-            /// The schema of an object, without descriptions.
+            /// The schema of an object, without descriptions. It is read, not made: what makes schemas is as large as all
+            /// that a webhook needs for its reviews, and would stay in memory for the sake of one minute.
             fn schema(self) -> &'static Value {
                 match self {
                     $(Self::$name => {
-                        static SCHEMA: LazyLock<Value> =
-                            LazyLock::new(|| manifests::schema::<$module::$name>(Kind::$name));
+                        static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+                            manifests::read_schema(include_str!(concat!("../schemas/", $plural, ".json")))
+                        });
                         &SCHEMA
                     })*
                 }
+            }
+
+            /// The same, from the types.
+            pub(crate) fn made_schema(self) -> Value {
+                match self { $(Self::$name => manifests::schema::<$module::$name>(self),)* }
             }
 
             fn check_typed(self, object: Value) -> Result<Vec<Problem>, ParseError> {

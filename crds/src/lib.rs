@@ -9,7 +9,7 @@
 //! * [`meshconfig`]: the settings of a mesh and of a proxy
 //! * [`parse()`]: from JSON to a type, with errors that name the field; [`yaml`]: the only reader and writer of YAML
 //! * [`check`]: what a check says; [`host`], [`protocol`]: the words that rules are written in
-//! * [`manifests()`]: the CustomResourceDefinitions as files
+//! * [`manifests()`]: the CustomResourceDefinitions as files; [`schemas()`]: their schemas, as the program reads them
 
 pub mod check;
 mod duration;
@@ -34,6 +34,6 @@ pub mod telemetry;
 pub mod yaml;
 
 pub use duration::{Duration, NotADuration};
-pub use manifests::{Manifest, istio as istio_definitions, manifests};
+pub use manifests::{Manifest, istio as istio_definitions, manifests, schemas};
 pub use nearest::nearest;
 pub use parse::{ParseError, parse};

@@ -104,6 +104,17 @@ where
     definition
 }
 
+/// The schemas by which objects are looked at, as files for `crds/schemas/`: name and text of each.
+pub fn schemas() -> Vec<(String, String)> {
+    Kind::ALL.iter().map(|kind| (format!("{}.json", kind.plural()), format!("{}\n", kind.made_schema()))).collect()
+}
+
+/// A schema from its file.
+pub(crate) fn read_schema(text: &str) -> Value {
+    // A test holds every file to what the types say; against nothing, everything is an unknown field.
+    serde_json::from_str(text).unwrap_or_default()
+}
+
 /// The schema of a whole object, for those who check one: without descriptions, and with the members that Kubernetes
 /// adds to every kind.
 pub(crate) fn schema<K>(kind: Kind) -> Value
@@ -157,7 +168,8 @@ fn strip_descriptions(schema: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::{istio, manifests};
+    use super::{istio, manifests, read_schema, schemas};
+    use crate::kinds::Kind;
 
     /// Client-side apply keeps the whole object in an annotation, which ends at 262,144 bytes.
     #[test]
@@ -165,6 +177,19 @@ mod tests {
         for manifest in manifests().unwrap() {
             let json = crate::yaml::value(&manifest.yaml).unwrap().to_string().len();
             assert!(json < 250_000 && manifest.yaml.len() < 250_000, "{}: {json}", manifest.file_name);
+        }
+    }
+
+    #[test]
+    fn the_schemas_of_files_are_those_of_the_types() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+        for (name, text) in schemas() {
+            let committed = std::fs::read_to_string(folder.join(&name)).unwrap();
+            assert!(committed == text, "{name} is not current: cargo xtask crds");
+        }
+        for kind in Kind::ALL {
+            let text = kind.made_schema().to_string();
+            assert_eq!(read_schema(&text), kind.made_schema(), "{kind:?}");
         }
     }
 

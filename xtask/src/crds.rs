@@ -1,5 +1,5 @@
-//! `cargo xtask crds`: the YAML that is generated from types and code, and committed: the CustomResourceDefinitions, and
-//! what the operator's code says of itself (its own manifests, everything in one file, the page about conditions). The
+//! `cargo xtask crds`: the YAML that is generated from types and code, and committed: the CustomResourceDefinitions, their
+//! schemas as the program reads them, and what the operator's code says of itself (its own manifests, everything in one file, the page about conditions). The
 //! bundle for OLM, which carries the definitions, is written with it.
 
 use std::process::ExitCode;
@@ -14,6 +14,8 @@ use crate::{
 
 /// The folder of the definitions.
 const DEFINITIONS: &str = "config/crd";
+/// The folder of the schemas that the program holds.
+const SCHEMAS: &str = "crds/schemas";
 /// Client-side apply puts the whole object into an annotation, and annotations end at 262,144 bytes.
 const LARGEST: usize = 250_000;
 
@@ -51,9 +53,10 @@ fn generated() -> Result<Generated> {
     let files = definitions
         .into_iter()
         .map(|manifest| (format!("{DEFINITIONS}/{}", manifest.file_name), manifest.yaml))
+        .chain(::crds::schemas().into_iter().map(|(name, text)| (format!("{SCHEMAS}/{name}"), text)))
         .chain(operators.into_iter().map(|manifest| (manifest.path, manifest.content)))
         .collect();
-    Ok(Generated { chore: "cargo xtask crds", files, folders: &[DEFINITIONS], kept: Vec::new() })
+    Ok(Generated { chore: "cargo xtask crds", files, folders: &[DEFINITIONS, SCHEMAS], kept: Vec::new() })
 }
 
 fn too_large(files: &Files) -> Vec<String> {
