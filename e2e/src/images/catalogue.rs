@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     archive::{Archive, Image, SealedLayer, write},
     debian::Root,
+    java,
     layer::Layer,
 };
 use crate::tools::Cache;
@@ -133,6 +134,47 @@ pub fn httpbin(program: &Path, cache: &Cache) -> Result<Archive> {
 /// Builds the image of the program [`crate::tools::probed`].
 pub fn probed(program: &Path, cache: &Cache) -> Result<Archive> {
     one_program(PROBED_IMAGE, "probed", "/bin/probed", program, cache)
+}
+
+/// Builds the image of the addon Prometheus, under its upstream name, from the program [`crate::tools::prometheus`].
+pub fn prometheus(program: &Path, cache: &Cache) -> Result<Archive> {
+    let mut layer = Layer::new();
+    layer.copy("/bin/prometheus", 0o755, program)?;
+    let image = Image {
+        reference: names::images::PROMETHEUS.to_owned(),
+        layers: vec![SealedLayer::new(&layer)?],
+        entrypoint: vec!["/bin/prometheus".to_owned()],
+        environment: vec!["PATH=/bin".to_owned()],
+        // By name, as upstream's: the pod must say which number it is.
+        user: "nobody".to_owned(),
+    };
+    write(&cache.folder(FOLDER), "prometheus", &[image])
+}
+
+/// Builds the image of the addon Zipkin, under its upstream name, from [`crate::tools::zipkin`] and
+/// [`crate::tools::java_runtime`].
+pub fn zipkin(jar: &Path, runtime: &Path, cache: &Cache) -> Result<Archive> {
+    let mut program = Layer::new();
+    program.copy("/zipkin/zipkin.jar", 0o644, jar)?;
+    let image = Image {
+        reference: names::images::ZIPKIN.to_owned(),
+        layers: vec![SealedLayer::new(&java::layer(runtime)?)?, SealedLayer::new(&program)?],
+        // A small heap, and a compiler that is soon done: it has to start, not to be fast.
+        entrypoint: [
+            "/java/bin/java",
+            "-Xms32m",
+            "-Xmx128m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-jar",
+            "/zipkin/zipkin.jar",
+        ]
+        .map(str::to_owned)
+        .into(),
+        environment: vec!["PATH=/java/bin".to_owned()],
+        user: SAMPLE_USER.to_owned(),
+    };
+    write(&cache.folder(FOLDER), "zipkin", &[image])
 }
 
 fn one_program(reference: &str, name: &str, path: &str, program: &Path, cache: &Cache) -> Result<Archive> {

@@ -122,9 +122,21 @@ impl KubeBox {
 
     /// `kubectl port-forward` to `port` of `target` (`pod/x`, `service/y`).
     pub async fn port_forward(&self, namespace: &str, target: &str, port: u16) -> Result<PortForward> {
+        self.port_forward_with(&[], namespace, target, port).await
+    }
+
+    /// The same with more flags for kubectl, for example `--as=<user>`.
+    pub async fn port_forward_with(
+        &self,
+        flags: &[&str],
+        namespace: &str,
+        target: &str,
+        port: u16,
+    ) -> Result<PortForward> {
         let remote = format!(":{port}");
+        let arguments = [&["-n", namespace, "port-forward", target, &remote], flags].concat();
         let mut child = self
-            .kubectl_command(&["-n", namespace, "port-forward", target, &remote])
+            .kubectl_command(&arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()

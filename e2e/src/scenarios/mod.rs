@@ -1,5 +1,6 @@
 //! Every scenario, group by group.
 
+mod addons;
 mod admission;
 mod boxes;
 mod bundle;
@@ -17,8 +18,12 @@ pub(crate) fn all() -> Vec<Group> {
     let samples = mesh::samples();
     if samples.exists() {
         groups.push(mesh::group());
+        groups.push(addons::group());
     } else {
-        eprintln!("SKIPPED: group mesh: {} is not there; set FORESTAY_SAMPLES to Istio's samples", samples.display());
+        eprintln!(
+            "SKIPPED: groups mesh and addons: {} is not there; set FORESTAY_SAMPLES to Istio's samples",
+            samples.display()
+        );
     }
     groups
 }

@@ -1,4 +1,5 @@
-//! The Go binaries, built from the modules in `e2e/go`, `e2e/go-httpbin`, `e2e/go-probed` and `e2e/go-olm`.
+//! The Go binaries, built from the modules in `e2e/go`, `e2e/go-httpbin`, `e2e/go-probed`, `e2e/go-prometheus` and
+//! `e2e/go-olm`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,41 +15,80 @@ pub(crate) struct Program {
     name: &'static str,
     /// The folder of its module, in `e2e/`.
     module: &'static str,
-    /// The folder of its package, in the module.
-    package: &'static str,
+    /// Its package: a folder of the module, or the path of one in a module that it requires.
+    package: Package,
+    /// Build tags.
+    tags: &'static str,
+    /// More for the linker.
+    link: &'static str,
     /// What to tell people who wait.
     cost: &'static str,
+}
+
+/// Where a program's package is.
+enum Package {
+    Folder(&'static str),
+    Required(&'static str),
+}
+
+impl Package {
+    /// As `go build` takes it.
+    fn argument(&self) -> String {
+        match self {
+            Self::Folder(folder) => format!("./{folder}"),
+            Self::Required(path) => (*path).to_owned(),
+        }
+    }
 }
 
 pub(crate) const KUBENODE: Program = Program {
     name: "kubenode",
     module: "go",
-    package: "kubenode",
+    package: Package::Folder("kubenode"),
+    tags: "",
+    link: "",
     cost: "Kubernetes from its Go modules, about 8 minutes on 2 cores and 4 GB, once",
 };
 pub(crate) const COREDNS: Program = Program {
     name: "coredns",
     module: "go",
-    package: "coredns",
+    package: Package::Folder("coredns"),
+    tags: "",
+    link: "",
     cost: "CoreDNS from its Go module, about half a minute after kubenode, once",
 };
 pub(crate) const HTTPBIN: Program = Program {
     name: "go-httpbin",
     module: "go-httpbin",
-    package: ".",
+    package: Package::Folder("."),
+    tags: "",
+    link: "",
     cost: "go-httpbin from its Go module, some seconds, once",
 };
 pub(crate) const OLM_CHECK: Program = Program {
     name: "olm-check",
     module: "go-olm",
-    package: ".",
+    package: Package::Folder("."),
+    tags: "",
+    link: "",
     cost: "OLM's validators from their Go modules, about a minute and a half on 2 cores, once",
 };
 pub(crate) const PROBED: Program = Program {
     name: "probed",
     module: "go-probed",
-    package: ".",
+    package: Package::Folder("."),
+    tags: "",
+    link: "",
     cost: "probed with grpc-go from its Go module, some seconds, once",
+};
+/// The real one, with the discovery that a mesh needs and no other. Debian's package has none of Kubernetes.
+pub(crate) const PROMETHEUS: Program = Program {
+    name: "prometheus",
+    module: "go-prometheus",
+    package: Package::Required("github.com/prometheus/prometheus/cmd/prometheus"),
+    tags: "remove_all_sd,enable_kubernetes_sd",
+    link: "-X github.com/prometheus/common/version.Version=3.10.0",
+    cost: "Prometheus from its Go module, about four minutes on 2 cores, once",
 };
 
 const FLAGS: [&str; 3] = ["build", "-mod=readonly", "-trimpath"];
@@ -62,31 +102,35 @@ pub(crate) fn build(cache: &Cache, program: &Program, progress: &dyn Progress) -
     let manifest = module.join("go.mod");
     let text = fs::read_to_string(&manifest).with_context(|| format!("read {}", manifest.display()))?;
     let link = kubernetes_version(&text).map_or_else(|| Ok(STRIP.to_owned()), |version| link_flags(&version))?;
+    let link = format!("{link} {}", program.link).trim_end().to_owned();
     let mut key = Key::new()
         .text(&go_version(&module)?)
         .text(&FLAGS.join(" "))
-        .text(&link)
+        .text(format!("{link} {}", program.tags).trim_end())
         .content_of(&manifest)?
         .content_of(&module.join("go.sum"))?;
-    for source in sources(&module.join(program.package))? {
-        key = key.content_of(&source)?;
+    if let Package::Folder(folder) = program.package {
+        for source in sources(&module.join(folder))? {
+            key = key.content_of(&source)?;
+        }
     }
     cache.file(program.name, key, |to| {
         progress.note(&format!("{}: {}", program.name, program.cost));
         step(progress, &format!("build {}", program.name), || {
             let output = go(&module)
                 .args(FLAGS)
+                .args(["-tags", program.tags])
                 .arg("-ldflags")
                 .arg(&link)
                 .arg("-o")
                 .arg(to)
-                .arg(format!("./{}", program.package))
+                .arg(program.package.argument())
                 .output()
                 .context("run `go build`")?;
             if !output.status.success() {
                 bail!(
-                    "go build ./{} in {}: {}",
-                    program.package,
+                    "go build {} in {}: {}",
+                    program.package.argument(),
                     module.display(),
                     String::from_utf8_lossy(&output.stderr).trim()
                 );

@@ -4,6 +4,7 @@
 mod cache;
 mod debian;
 mod go;
+mod java;
 mod pause;
 
 use std::fs;
@@ -75,6 +76,21 @@ pub fn olm_checker(progress: &dyn Progress) -> Result<PathBuf> {
 /// `e2e/go-probed`, an application whose health can be switched.
 pub fn probed(progress: &dyn Progress) -> Result<PathBuf> {
     go::build(&Cache::open()?, &go::PROBED, progress)
+}
+
+/// Prometheus, in the version of Istio's sample.
+pub fn prometheus(progress: &dyn Progress) -> Result<PathBuf> {
+    go::build(&Cache::open()?, &go::PROMETHEUS, progress)
+}
+
+/// Zipkin's server, the small distribution, as one jar.
+pub fn zipkin(progress: &dyn Progress) -> Result<PathBuf> {
+    java::zipkin(&Cache::open()?, progress)
+}
+
+/// A folder with a Java runtime: Debian's, cut down to what programs without windows need.
+pub fn java_runtime(progress: &dyn Progress) -> Result<PathBuf> {
+    java::runtime(&Cache::open()?, progress)
 }
 
 /// Boxes need root: namespaces, mounts, control groups.

@@ -173,3 +173,22 @@ fn kept_of_mesh(namespace: &str, purged: Option<(Extent, &[String])>) -> String 
         resources::ROOT_CERT_CONFIG_MAP
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Extent, kept};
+
+    #[test]
+    fn the_last_event_names_the_data_that_stay() {
+        let claims = ["PersistentVolumeClaim istio-system/prometheus".to_owned()];
+        let purged = (Extent { last_of_its_namespace: true, last_of_all: true }, [].as_slice());
+        for (name, purged, claims, end) in [
+            ("nothing", None, [].as_slice(), "all CustomResourceDefinitions with their objects"),
+            ("data", None, claims.as_slice(), "; the data of addons: PersistentVolumeClaim istio-system/prometheus"),
+            ("everything purged", Some(purged), [].as_slice(), "Kept: namespace istio-system"),
+        ] {
+            let text = kept("istio-system", purged, claims);
+            assert!(text.ends_with(end), "{name}: {text}");
+        }
+    }
+}

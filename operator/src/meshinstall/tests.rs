@@ -134,6 +134,7 @@ fn a_mesh_goes_in_an_order_that_keeps_the_cluster_usable() {
         owned("Service", "", "istiod", "control-plane"),
         owned("Deployment", "apps", "istio-sidecar-injector", "webhook"),
         owned("Deployment", "apps", "istio-ingressgateway", "gateway"),
+        owned("Deployment", "apps", "prometheus", "prometheus"),
         owned("MutatingWebhookConfiguration", "admissionregistration.k8s.io", "istio-sidecar-injector", "webhook"),
         owned("ValidatingWebhookConfiguration", "admissionregistration.k8s.io", "istio-validator", "webhook"),
     ];
@@ -158,6 +159,7 @@ fn a_mesh_goes_in_an_order_that_keeps_the_cluster_usable() {
             vec!["Deployment istio-ingressgateway"],
             vec!["Deployment istio-sidecar-injector"],
             vec!["Deployment istiod", "Service istiod"],
+            vec!["Deployment prometheus"],
             vec!["ConfigMap istio"],
         ]
     );
