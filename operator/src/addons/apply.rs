@@ -13,6 +13,7 @@ use crate::live::Live;
 use crate::meshinstall::apply::{self, ApplyError, Done, Outcome};
 use crate::meshinstall::build::Rendered;
 use crate::meshinstall::mesh::{Component, Mesh};
+use crate::meshinstall::prune;
 
 /// An addon that could not be brought in as the spec says, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,12 @@ pub(crate) async fn apply(
         for rendered in &objects {
             found.push(apply::find(client, live, mesh, rendered, installs).await);
         }
-        if let Some(trouble) = obstacle(mesh, addon, &found) {
+        // A claim alone is what is left of one that it had once.
+        let is_there = objects
+            .iter()
+            .zip(&found)
+            .any(|(rendered, found)| !prune::is_claim(&rendered.resource) && matches!(found, Ok(Some(_))));
+        if let Some(trouble) = obstacle(mesh, addon, &found, is_there) {
             troubles.push(trouble);
             outcomes.extend(as_they_are(objects, found));
             continue;
@@ -76,8 +82,8 @@ pub(crate) async fn apply(
 type Found = Result<Option<Arc<DynamicObject>>, ApplyError>;
 
 /// What keeps an addon from being brought in: somebody else's object, another MeshInstall, an API server that does not
-/// answer.
-fn obstacle(mesh: &Mesh, addon: AddonKind, found: &[Found]) -> Option<Trouble> {
+/// answer. `is_there` says that this MeshInstall has the addon already.
+fn obstacle(mesh: &Mesh, addon: AddonKind, found: &[Found], is_there: bool) -> Option<Trouble> {
     let error = found.iter().find_map(|one| one.as_ref().err());
     if let Some(error) = error {
         return Some(match error {
@@ -103,7 +109,6 @@ fn obstacle(mesh: &Mesh, addon: AddonKind, found: &[Found]) -> Option<Trouble> {
         });
     }
     // Two that begin at the same time: the older one has it. One that has it already keeps it.
-    let is_there = found.iter().any(|one| matches!(one, Ok(Some(_))));
     let older = mesh.addons.contested.get(&addon).filter(|_| !is_there)?;
     Some(Trouble {
         addon,
@@ -182,7 +187,8 @@ mod tests {
             ),
             ("the younger one has it already", &contested, vec![ours(), Ok(None)], None, ""),
         ] {
-            let trouble = obstacle(mesh, AddonKind::Prometheus, &found);
+            let is_there = found.iter().any(|one| matches!(one, Ok(Some(_))));
+            let trouble = obstacle(mesh, AddonKind::Prometheus, &found, is_there);
             assert_eq!(trouble.as_ref().map(|trouble| trouble.reason), reason, "{name}");
             let found = trouble.map(|trouble| trouble.message).unwrap_or_default();
             assert!(found.starts_with(message), "{name}: {found}");

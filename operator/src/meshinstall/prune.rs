@@ -15,6 +15,11 @@ pub(crate) type Owned = (ApiResource, Arc<DynamicObject>);
 
 /// Whether an object holds somebody's data: it goes only when somebody asks for that.
 pub(crate) fn holds_data((resource, _): &Owned) -> bool {
+    is_claim(resource)
+}
+
+/// Whether it is the kind of what holds data.
+pub(crate) fn is_claim(resource: &ApiResource) -> bool {
     resource.kind == "PersistentVolumeClaim"
 }
 
