@@ -142,7 +142,7 @@ pub struct MeshInstallSpec {
 
     /// Programs to look at the mesh with, as Istio's samples deploy them: Prometheus, Grafana, Kiali, Jaeger, Zipkin.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub addons: Option<AddonsSpec>,
+    pub addons: Option<Box<AddonsSpec>>,
 }
 
 impl MeshInstallSpec {

@@ -151,9 +151,9 @@ mod tests {
         })
     }
 
-    fn ours() -> Found {
+    fn ours() -> Arc<DynamicObject> {
         let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "prometheus"}});
-        Ok(Some(Arc::new(serde_json::from_value::<DynamicObject>(object).expect("an object"))))
+        Arc::new(serde_json::from_value::<DynamicObject>(object).expect("an object"))
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
         contested.addons.contested = [(AddonKind::Prometheus, "first".to_owned())].into();
         for (name, mesh, found, reason, message) in [
             ("nothing there", &plain, vec![Ok(None)], None, ""),
-            ("ours", &plain, vec![ours(), Ok(None)], None, ""),
+            ("ours", &plain, vec![Ok(Some(ours())), Ok(None)], None, ""),
             (
                 "the samples' own",
                 &plain,
@@ -185,7 +185,7 @@ mod tests {
                 Some(Reason::AddonTaken),
                 "spec.addons.prometheus: MeshInstall first, which is older, asks for one",
             ),
-            ("the younger one has it already", &contested, vec![ours(), Ok(None)], None, ""),
+            ("the younger one has it already", &contested, vec![Ok(Some(ours())), Ok(None)], None, ""),
         ] {
             let is_there = found.iter().any(|one| matches!(one, Ok(Some(_))));
             let trouble = obstacle(mesh, AddonKind::Prometheus, &found, is_there);

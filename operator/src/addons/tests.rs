@@ -192,7 +192,8 @@ fn services_lead_to_pods() {
                 let labels = &deployment.object.data["spec"]["template"]["metadata"]["labels"];
                 spec["selector"].as_object().into_iter().flatten().all(|(key, value)| &labels[key] == value)
             });
-            let pod = &found.expect(&service.display()).object.data["spec"]["template"]["spec"];
+            let Some(found) = found else { panic!("{} selects nothing", service.display()) };
+            let pod = &found.object.data["spec"]["template"]["spec"];
             let open: BTreeSet<u64> = pod["containers"][0]["ports"]
                 .as_array()
                 .into_iter()
@@ -252,7 +253,7 @@ mod vectors {
 
     fn ours(objects: &[Rendered], kind: &str, name: &str) -> Value {
         let found = objects.iter().find(|r| r.resource.kind == kind && r.object.name_any() == name);
-        found.map(|rendered| rendered.object.data.clone()).unwrap_or_else(|| panic!("we render no {kind} {name}"))
+        found.map_or_else(|| panic!("we render no {kind} {name}"), |rendered| rendered.object.data.clone())
     }
 
     /// Name, port and the pod's port of each port.

@@ -116,6 +116,8 @@ pub(super) async fn probe(kube: &KubeBox) -> Result<()> {
         ("pods", pods(kube).await),
         ("debug pages", debug_pages(kube).await),
         ("a proxy's configuration", config_dump(kube).await),
+        ("a proxy's log levels", log_levels(kube).await),
+        ("tags", tags(kube).await),
         ("metrics", metrics(kube).await),
     ];
     for (what, result) in checks {
@@ -318,9 +320,39 @@ async fn config_dump(kube: &KubeBox) -> Result<()> {
     ensure!(listeners.contains("virtualInbound"), "dynamic_listeners are {listeners:?}");
     let routes = names(section("Routes")?, "dynamic_route_configs", "/route_config/name");
     ensure!(routes.contains("9080"), "dynamic_route_configs are {routes:?}");
-    let logging = forwarded(kube, "default", &productpage, 15000, "/stats/prometheus").await?;
-    ensure!(logging.contains("envoy_server_uptime"), "/stats/prometheus has no envoy_server_uptime");
     Ok(())
+}
+
+/// Its page of a proxy changes how much it logs, by POST.
+async fn log_levels(kube: &KubeBox) -> Result<()> {
+    let productpage = pod(kube, "app=productpage").await?;
+    let forward = kube.port_forward_with(&[ACCOUNT], "default", &format!("pod/{productpage}"), 15000).await?;
+    for level in ["debug", "warning"] {
+        let request = Request::post(format!("/logging?level={level}"))
+            .header(header::HOST, forward.address().to_string())
+            .body(Bytes::new())?;
+        let answer = kube.http(forward.address(), request).await?;
+        let body = String::from_utf8_lossy(answer.body()).into_owned();
+        ensure!(
+            answer.status() == 200 && body.contains(level),
+            "/logging?level={level} answered {}: {body}",
+            answer.status()
+        );
+    }
+    Ok(())
+}
+
+/// A tag is a webhook configuration with two labels.
+async fn tags(kube: &KubeBox) -> Result<()> {
+    kube.apply(
+        "{apiVersion: install.forestay.dev/v1alpha1, kind: MeshRevisionTag, metadata: {name: prod}, spec: {targetRef: {kind: MeshInstall, name: default}}}",
+    )
+    .await?;
+    kube.wait_for("default", "meshrevisiontag/prod", "condition=Ready", SOON).await?;
+    let found = read(kube, &["get", "mutatingwebhookconfigurations", "-l", "istio.io/tag=prod"]).await?;
+    let labels = items(&found).first().map(|one| one["metadata"]["labels"].clone()).unwrap_or_default();
+    ensure!(labels["istio.io/rev"] == "default", "the tag's configuration has the labels {labels}");
+    kube.kubectl_ok(&["delete", "meshrevisiontag", "prod"]).await.map(drop)
 }
 
 /// Every metric that it asks Prometheus for has series, with the labels of its graph.

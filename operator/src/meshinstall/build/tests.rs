@@ -293,7 +293,7 @@ fn the_default_revisions_service_does_not_select_a_canarys_pods() {
 }
 
 /// Each addon away, switched off, elsewhere, or deployed with or without a claim; one of the two that exclude each other.
-fn any_addons() -> impl Strategy<Value = Option<AddonsSpec>> {
+fn any_addons() -> impl Strategy<Value = Option<Box<AddonsSpec>>> {
     let one = || {
         (0..5_u8).prop_map(|choice| match choice {
             0 => None,
@@ -309,7 +309,7 @@ fn any_addons() -> impl Strategy<Value = Option<AddonsSpec>> {
         (one(), one(), one(), one(), any::<bool>()).prop_map(move |(prometheus, grafana, kiali, tracing, jaeger)| {
             let kiali = without(kiali).map(|addon| AddonSpec { external_url: None, ..addon });
             let (jaeger, zipkin) = if jaeger { (tracing, None) } else { (None, without(tracing)) };
-            AddonsSpec { prometheus, grafana, kiali, jaeger, zipkin }
+            Box::new(AddonsSpec { prometheus, grafana, kiali, jaeger, zipkin })
         });
     proptest::option::of(addons)
 }
