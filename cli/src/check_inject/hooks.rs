@@ -23,6 +23,8 @@ pub(super) struct Hook {
     pub(super) name: String,
     /// The revision that it is for.
     pub(super) revision: String,
+    /// The tag that it is for.
+    pub(super) tag: Option<String>,
     /// What `istio.io/rev` may say to get here: the revision, or tags of it.
     pub(super) answers_to: BTreeSet<String>,
     /// Whether `istio-injection=enabled` gets here.
@@ -42,8 +44,8 @@ pub(super) struct Webhook {
     pub(super) service: Option<(String, String)>,
     /// Whether the pod is refused while nobody answers.
     pub(super) fails_closed: bool,
-    /// It has conditions in CEL, which only the API server can evaluate.
-    pub(super) conditional: bool,
+    /// Its conditions in CEL, name and expression of each, which only the API server can evaluate.
+    pub(super) conditions: Vec<(String, String)>,
     /// It trusts no authority, so that the API server cannot call it.
     pub(super) without_ca: bool,
 }
@@ -82,6 +84,7 @@ fn hook(configuration: &MutatingWebhookConfiguration, namespace: &Labels, pod: &
     Hook {
         name: metadata.name.clone().unwrap_or_default(),
         revision: label(labels::REVISION).unwrap_or_else(|| DEFAULT_REVISION.to_owned()),
+        tag: label(labels::TAG),
         answers_to: asked_for(configuration, labels::REVISION),
         default: asked_for(configuration, labels::INJECTION).contains("enabled"),
         matching: matching.into_iter().map(|(webhook, _)| self::webhook(webhook)).collect(),
@@ -113,7 +116,12 @@ fn webhook(webhook: &MutatingWebhook) -> Webhook {
         service: client.service.as_ref().map(|service| (service.namespace.clone(), service.name.clone())),
         // Kubernetes' default.
         fails_closed: webhook.failure_policy.as_deref().unwrap_or("Fail") == "Fail",
-        conditional: webhook.match_conditions.as_ref().is_some_and(|conditions| !conditions.is_empty()),
+        conditions: webhook
+            .match_conditions
+            .iter()
+            .flatten()
+            .map(|condition| (condition.name.clone(), condition.expression.clone()))
+            .collect(),
         without_ca: client.service.is_some() && client.ca_bundle.as_ref().is_none_or(|bundle| bundle.0.is_empty()),
     }
 }

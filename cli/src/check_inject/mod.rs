@@ -13,10 +13,12 @@ mod subject;
 mod tests;
 
 use anyhow::Context as _;
+use crds::install::MeshRevisionTag;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DynamicObject, ListParams};
+use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use names::resources;
 use webhook::inject::settings::Config;
@@ -72,7 +74,7 @@ async fn look(client: &Client, subject: &Subject, mesh_namespace: &str) -> anyho
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let configurations = configurations.list(&ListParams::default()).await.context("webhook configurations")?.items;
     let hooks = hooks::analyze(&configurations, &subject.namespace_labels, &subject.labels);
-    let mut cluster = Cluster { configurations, ..Cluster::default() };
+    let mut cluster = Cluster { configurations, tags: tags(client).await, ..Cluster::default() };
     for hook in &hooks {
         for webhook in &hook.matching {
             let injector = report::injector(hook, webhook, mesh_namespace);
@@ -90,6 +92,20 @@ async fn look(client: &Client, subject: &Subject, mesh_namespace: &str) -> anyho
         }
     }
     Ok(cluster)
+}
+
+/// The tags that there are: none where Istio made them, or where they may not be read.
+async fn tags(client: &Client) -> Vec<MeshRevisionTag> {
+    let tags: Api<DeserializeGuard<MeshRevisionTag>> = Api::all(client.clone());
+    match tags.list(&ListParams::default()).await {
+        // One that cannot be read is a newer operator's.
+        Ok(tags) => tags.items.into_iter().filter_map(|tag| tag.0.ok()).collect(),
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Vec::new(),
+        Err(error) => {
+            eprintln!("whether a label names a tag is not known: MeshRevisionTags: {error}");
+            Vec::new()
+        }
+    }
 }
 
 async fn config(client: &Client, (namespace, revision): &Injector) -> anyhow::Result<Config> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::{Table, presets};
+use crds::install::MeshRevisionTag;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use names::{DEFAULT_REVISION, labels, resources};
 use webhook::inject::decide::{Candidate, Decision, Reason, decide};
@@ -56,6 +57,8 @@ pub(super) struct Cluster {
     pub(super) injectors: BTreeMap<Injector, Result<Config, String>>,
     /// By namespace and name: whether somebody answers behind a Service. What is not known is absent.
     pub(super) answering: BTreeMap<(String, String), bool>,
+    /// The tags that there are.
+    pub(super) tags: Vec<MeshRevisionTag>,
 }
 
 /// What becomes of the pod.
@@ -123,13 +126,39 @@ pub(super) fn report(subject: &Subject, cluster: &Cluster, mesh_namespace: &str)
         }
         Verdict::Unknown { .. } => {}
     }
-    for (_, webhook) in &asked {
+    for (hook, webhook) in &asked {
+        if let Some(tag) = &hook.tag {
+            notes.push(format!("istio.io/rev={tag} is the tag {tag} of revision {}", hook.revision));
+        }
         health(webhook, cluster, &mut notes);
     }
+    tags(subject, &cluster.tags, &mut notes);
     if let Some(running) = &subject.running {
         compare(running, &verdict, &mut notes);
     }
     Report { what: subject.what.clone(), hooks, verdict, notes }
+}
+
+/// What the operator says of the tags that namespace and pod ask for, where it is not good.
+fn tags(subject: &Subject, tags: &[MeshRevisionTag], notes: &mut Vec<String>) {
+    let asked = [&subject.namespace_labels, &subject.labels].map(|of| of.get(labels::REVISION));
+    for tag in tags.iter().filter(|tag| asked.contains(&tag.metadata.name.as_ref())) {
+        let name = tag.metadata.name.as_deref().unwrap_or_default();
+        if tag.metadata.deletion_timestamp.is_some() {
+            notes.push(format!("MeshRevisionTag {name} is being deleted: choose another revision for istio.io/rev"));
+            continue;
+        }
+        let conditions = tag.status.iter().flat_map(|status| &status.conditions);
+        let Some(ready) = conditions.into_iter().find(|condition| condition.type_ == "Ready") else {
+            notes.push(format!(
+                "MeshRevisionTag {name} is not in force: the operator has not said anything about it yet"
+            ));
+            continue;
+        };
+        if ready.status != "True" {
+            notes.push(format!("MeshRevisionTag {name} is not in force: {}", ready.message));
+        }
+    }
 }
 
 fn second_layer(subject: &Subject, cluster: &Cluster, injector: &Injector) -> Verdict {
@@ -259,9 +288,9 @@ fn health(webhook: &Webhook, cluster: &Cluster, notes: &mut Vec<String>) {
              kubectl -n {namespace} get pods"
         ));
     }
-    if webhook.conditional {
+    for (condition, expression) in &webhook.conditions {
         notes.push(format!(
-            "webhook {name} has matchConditions, which only the API server evaluates: \
+            "webhook {name}: condition {condition} cannot be evaluated here and is taken as true: {expression}; \
              kubectl create --dry-run=server shows what becomes of a pod"
         ));
     }

@@ -35,6 +35,7 @@ fn cluster_with(revisions: &[&str], config: &Config) -> Cluster {
         configurations: revisions.iter().map(|revision| installed(revision, false)).collect(),
         injectors: revisions.iter().map(|revision| (key(revision), Ok(config.clone()))).collect(),
         answering: BTreeMap::new(),
+        tags: Vec::new(),
     }
 }
 
@@ -304,4 +305,54 @@ mod vectors {
         }
         println!("{FILE}: {} cases, {} passed", cases.len(), cases.len());
     }
+}
+
+#[test]
+fn a_tag_is_named_and_says_why_it_is_not_in_force() {
+    let tag = |ready: Value| -> crds::install::MeshRevisionTag {
+        serde_json::from_value(json!({
+            "apiVersion": "install.forestay.dev/v1alpha1", "kind": "MeshRevisionTag", "metadata": {"name": "prod"},
+            "spec": {"targetRef": {"kind": "MeshInstall", "name": "next"}}, "status": ready,
+        }))
+        .unwrap()
+    };
+    let condition = |status: &str, message: &str| {
+        let time = "2026-01-01T00:00:00Z";
+        json!({"conditions": [
+            {"type": "Ready", "status": status, "reason": "R", "message": message, "lastTransitionTime": time},
+        ]})
+    };
+    let made = webhook::configuration::tag(
+        &Registration {
+            revision: "canary",
+            namespace: "istio-system",
+            enable_namespaces_by_default: false,
+            ca_bundle: b"ca",
+        },
+        "prod",
+    );
+    let prod = ("istio.io/rev", "prod");
+    let rows = [
+        ("in force", true, tag(condition("True", "Pods get it.")), Some(true), "is the tag prod of revision canary"),
+        (
+            "it points at nothing",
+            false,
+            tag(condition("False", "spec.targetRef.name: there is no MeshInstall \"next\"")),
+            Some(false),
+            "MeshRevisionTag prod is not in force: spec.targetRef.name: there is no",
+        ),
+        ("it is new", false, tag(Value::Null), Some(false), "has not said anything about it yet"),
+    ];
+    for (name, has_webhook, tag, injects, note) in rows {
+        let mut cluster = cluster(&["default", "canary"]);
+        cluster.configurations.extend(has_webhook.then(|| made.clone()));
+        cluster.tags = vec![tag];
+        let found = check(&subject(&[prod], &[]), &cluster);
+        assert_eq!(found.verdict.injects(), injects, "{name}: {found:?}");
+        assert!(found.notes.iter().any(|one| one.contains(note)), "{name}: {:?}", found.notes);
+    }
+    let mut elsewhere = cluster(&["default"]);
+    elsewhere.tags = vec![tag(condition("False", "no"))];
+    let found = check(&subject(&[ENABLED], &[]), &elsewhere);
+    assert!(!found.notes.iter().any(|note| note.contains("prod")), "nobody asks for it: {:?}", found.notes);
 }
