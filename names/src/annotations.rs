@@ -14,6 +14,8 @@ pub const PROXY_VERSION: &str = "install.forestay.dev/proxy-version";
 pub const IGNORE: &str = "install.forestay.dev/ignore";
 /// On a MeshInstall that is being deleted: do not wait until nobody uses its revision.
 pub const FORCE_DELETE: &str = "install.forestay.dev/force-delete";
+/// On the pods of a Deployment of ours: the uid of the ServiceAccount that they were started anew for.
+pub const TOKENS_OF: &str = "install.forestay.dev/tokens-of";
 /// On an object that the operator makes: the hash of what it rendered.
 pub const RENDERED: &str = "install.forestay.dev/rendered";
 /// On an AuthorizationPolicy: `"true"` tries it out; it decides nothing and shows in metrics and logs.

@@ -10,6 +10,12 @@ pub const API_GROUP: &str = "install.forestay.dev";
 pub const OPERATOR_NAMESPACE: &str = "forestay-system";
 /// The operator's Deployment, ServiceAccount, Lease and field manager.
 pub const OPERATOR: &str = "forestay-operator";
+/// The field manager that keeps a Deployment's number of pods when the operator hands it over.
+pub const REPLICAS_MANAGER: &str = "forestay-operator-replicas";
+/// The field manager that starts pods anew whose ServiceAccount was made anew.
+pub const TOKENS_MANAGER: &str = "forestay-operator-tokens";
+/// The policy that keeps the operator in place while there is a MeshInstall, and its binding.
+pub const GUARD: &str = "forestay-operator-guard";
 /// The finalizer on a MeshInstall.
 pub const FINALIZER: &str = "install.forestay.dev/finalizer";
 /// The ConfigMap with the mesh's root certificate, in every namespace.

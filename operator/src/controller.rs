@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crds::install::{MeshInstall, MeshRevisionTag};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, stream};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
@@ -23,16 +25,20 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tracing::{debug, warn};
 
+use crate::definitions::{self, Definitions};
 use crate::live::{self, Live};
 use crate::meshinstall::reconcile::{Authorities, Context, Error, Made, reconcile};
 use crate::meshinstall::validate::RelatedImages;
 use crate::metrics::Metrics;
-use crate::{tag, usage};
+use crate::{farewell, guard, tag, usage};
 
 type Guarded = DeserializeGuard<MeshInstall>;
 
 /// Events come in bursts (a Deployment, its pods, its endpoints): those of this time bring one reconciliation.
 const DEBOUNCE: Duration = Duration::from_millis(50);
+/// Who uses a revision is counted at most this often: in a large cluster pods come and go all the time, and none of them
+/// changes what the operator makes.
+const COUNTING: Duration = Duration::from_secs(1);
 /// After the first failure; doubled with each further one.
 const RETRY: Duration = Duration::from_secs(1);
 /// At most.
@@ -42,6 +48,7 @@ const RETRY_MOST: Duration = Duration::from_mins(1);
 pub(crate) async fn run(
     client: Client,
     identity: String,
+    namespace: String,
     related_images: RelatedImages,
     metrics: Metrics,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
@@ -54,11 +61,11 @@ pub(crate) async fn run(
             predicates::generation.combine(predicates::finalizers).combine(predicates::annotations),
             PredicateConfig::default(),
         );
-    let mut controller = Controller::for_stream(specs, installs.clone())
+    let mut controller = Controller::for_stream(told(specs), installs.clone())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(4));
 
     let mut objects = Vec::new();
-    for kind in live::managed_kinds() {
+    for kind in live::managed_kinds().into_iter().chain(guard::kinds()) {
         let writer = reflector::store::Writer::new(kind.clone());
         objects.push((kind.clone(), writer.as_reader()));
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
@@ -81,18 +88,33 @@ pub(crate) async fn run(
     let (namespaces, writer) = reflector::store();
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let changes = watcher(api, watcher::Config::default()).modify(usage::trim_namespace);
-    let all = installs.clone();
-    let changes = noteworthy(changes.default_backoff().reflect(writer));
-    // A label that has gone does not say which revision it was.
-    controller = controller.watches_stream(changes, move |_: PartialObjectMeta<Namespace>| every(&all));
+    let of_namespaces = noteworthy(changes.default_backoff().reflect(writer)).map(drop);
 
     let (sidecars, writer) = reflector::store();
     let api: Api<PartialObjectMeta<Pod>> = Api::all(client.clone());
     let injected = watcher::Config::default().labels(&usage::injected_pods());
     let changes = watcher(api, injected).modify(usage::trim_pod);
+    let of_sidecars = noteworthy(changes.default_backoff().reflect(writer)).map(drop);
+    // A label that has gone does not say which revision it was.
+    let counted = stream::select(of_namespaces, of_sidecars);
+    let counted = tokio_stream::StreamExt::chunks_timeout(counted, usize::MAX, COUNTING);
+    controller = controller.reconcile_all_on(counted.map(drop));
+
+    let (control_planes, writer) = reflector::store();
+    let api: Api<PartialObjectMeta<Deployment>> = Api::all(client.clone());
+    let changes = watcher(api, watcher::Config::default().labels("app=istiod")).modify(trim);
     let all = installs.clone();
     let changes = noteworthy(changes.default_backoff().reflect(writer));
-    controller = controller.watches_stream(changes, move |_: PartialObjectMeta<Pod>| every(&all));
+    controller = controller.watches_stream(changes, move |_: PartialObjectMeta<Deployment>| every(&all));
+
+    let (definitions, writer) = reflector::store();
+    let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client.clone());
+    let changes = watcher(api, watcher::Config::default()).modify(trim);
+    let all = installs.clone();
+    let changes = ours(changes.default_backoff().reflect(writer));
+    controller = controller.watches_stream(changes, move |of: PartialObjectMeta<CustomResourceDefinition>| {
+        if definitions::is_of_the_mesh(&of.name_any()) { every(&all) } else { Vec::new() }
+    });
 
     let (tags, writer) = reflector::store();
     let api: Api<DeserializeGuard<MeshRevisionTag>> = Api::all(client.clone());
@@ -101,12 +123,14 @@ pub(crate) async fn run(
     // One that has moved has left another.
     controller = controller.watches_stream(changes, move |_: DeserializeGuard<MeshRevisionTag>| every(&all));
 
-    let reporter = Reporter { controller: resources::OPERATOR.into(), instance: Some(identity) };
+    let reporter = Reporter { controller: resources::OPERATOR.into(), instance: Some(identity.clone()) };
     let (reconciled, ended) = watch::channel(());
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
-        live: Live { installs, objects, pods, endpoints, tags, namespaces, sidecars },
+        live: Live { installs, objects, pods, endpoints, tags, control_planes, definitions, namespaces, sidecars },
+        definitions: Definitions::default(),
         client,
+        namespace: namespace.clone(),
         related_images,
         metrics,
         made: Made::default(),
@@ -114,6 +138,7 @@ pub(crate) async fn run(
         reconciled,
     });
     let stop = stop.shared();
+    let leaving = context.clone();
     let keeping_tags = tag::run(context.client.clone(), context.clone(), WatchStream::new(ended), stop.clone());
     let failures = Arc::new(Failures::default());
     let (counting, forgetting) = (failures.clone(), failures);
@@ -138,6 +163,7 @@ pub(crate) async fn run(
             std::future::ready(())
         });
     futures::join!(installing, keeping_tags);
+    farewell::say(&leaving, &namespace, &identity).await;
 }
 
 fn labelled() -> watcher::Config {
@@ -149,6 +175,32 @@ fn forget_managers<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
 }
 
+/// What is kept of somebody else's object: who it is and whose.
+fn trim<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+    object.meta_mut().annotations = None;
+}
+
+/// The events of a watch without its failures, which are logged: each watch waits and begins again by itself. The controller
+/// would hold up all of them for the failure of one, and after an outage of the API server, when every watch fails, for
+/// minutes.
+fn told<K>(
+    events: impl futures::Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+) -> impl futures::Stream<Item = Result<K, watcher::Error>> + Send + 'static
+where
+    K: Send + 'static,
+{
+    events.filter_map(|event| {
+        std::future::ready(match event {
+            Ok(object) => Some(Ok(object)),
+            Err(error) => {
+                warn!("watch: {error}");
+                None
+            }
+        })
+    })
+}
+
 /// Changes and deletions, but no repetitions: a predicate on the generation would swallow deletions and status.
 fn ours<K>(
     events: impl futures::Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
@@ -157,7 +209,7 @@ where
     K: Resource + Clone + Send + 'static,
     K::DynamicType: Send,
 {
-    events.touched_objects().predicate_filter(predicates::resource_version, PredicateConfig::default())
+    told(events.touched_objects().predicate_filter(predicates::resource_version, PredicateConfig::default()))
 }
 
 /// Deletions, and changes of what is kept of an object; a pod's status, which changes far more often, is not.
@@ -171,7 +223,7 @@ where
     events.filter_map(move |event| {
         let kept = |object: &K| {
             let (metadata, mut hasher) = (object.meta(), DefaultHasher::new());
-            (&metadata.labels, &metadata.annotations).hash(&mut hasher);
+            (&metadata.labels, &metadata.annotations, metadata.deletion_timestamp.is_some()).hash(&mut hasher);
             hasher.finish()
         };
         let noted = match event {
@@ -184,7 +236,10 @@ where
                 Some(Ok(object))
             }
             Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
-            Err(error) => Some(Err(error)),
+            Err(error) => {
+                warn!("watch: {error}");
+                None
+            }
         };
         std::future::ready(noted)
     })
@@ -197,11 +252,14 @@ fn every(installs: &Store<Guarded>) -> Vec<ObjectRef<Guarded>> {
 
 /// The MeshInstalls that an object was made for: the one on its label; for one that revisions share, all of its namespace.
 fn made_for<K: Resource>(installs: &Store<Guarded>, object: &K) -> Vec<ObjectRef<Guarded>> {
-    if let Some(owner) = object.labels().get(labels::OWNED_BY) {
-        return vec![ObjectRef::new(owner)];
+    // Somebody may have edited the one or the other.
+    let by_reference = object.owner_references().iter().filter(|owner| owner.kind == "MeshInstall").map(|o| &o.name);
+    let owners: Vec<_> = object.labels().get(labels::OWNED_BY).into_iter().chain(by_reference).collect();
+    if !owners.is_empty() {
+        return owners.into_iter().map(|owner| ObjectRef::new(owner)).collect();
     }
-    let namespace = object.namespace();
-    let in_it = |install: &Guarded| install.0.as_ref().is_ok_and(|i| Some(&i.spec.namespace) == namespace.as_ref());
+    let Some(namespace) = object.namespace() else { return every(installs) };
+    let in_it = |install: &Guarded| install.0.as_ref().is_ok_and(|i| i.spec.namespace == namespace);
     installs.state_filter(in_it).iter().map(|install| ObjectRef::new(&install.name_any())).collect()
 }
 

@@ -6,6 +6,7 @@
 //!
 //! [`decide`] is pure; [`Candidate`] asks and writes.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,7 +22,9 @@ use crate::answer::words;
 const DURATION: Duration = Duration::from_secs(15);
 /// How long a holder goes on without having renewed: shorter, so that it stops before another begins.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// How often it is renewed, and asked for.
+/// How often it is renewed: twice before the deadline.
+const RENEWAL: Duration = Duration::from_secs(4);
+/// How often it is asked for.
 const PERIOD: Duration = Duration::from_secs(2);
 
 /// What a candidate has seen of a Lease, by its own clock.
@@ -78,18 +81,55 @@ fn written(old: Option<&Lease>, name: &str, me: &str, now: Timestamp) -> Lease {
     }
 }
 
+/// How long this replica may still write: for as long as it has renewed the Lease not too long ago. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Term(Arc<Mutex<Option<Instant>>>);
+
+impl Term {
+    /// The Lease was renewed by a request that began at `at`.
+    fn renewed(&self, at: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    /// How long the holder may still go on at `now`.
+    fn left(&self, now: Instant) -> Duration {
+        let renewed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        renewed.map_or(Duration::ZERO, |at| RENEW_DEADLINE.saturating_sub(now.duration_since(at)))
+    }
+
+    /// Whether it may write.
+    pub(crate) fn holds(&self) -> bool {
+        !self.left(Instant::now()).is_zero()
+    }
+}
+
 /// One replica that wants to lead.
 pub(crate) struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
     seen: Sighting,
+    term: Term,
+    /// The Lease as it was written last: a renewal need not read what nobody else may have written.
+    held: Option<Lease>,
 }
 
 impl Candidate {
     /// `identity` must be unique among the replicas, for example the pod's name.
     pub(crate) fn new(api: Api<Lease>, name: &str, identity: &str) -> Self {
-        Self { api, name: name.to_owned(), identity: identity.to_owned(), seen: Sighting::default() }
+        Self {
+            api,
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            seen: Sighting::default(),
+            term: Term::default(),
+            held: None,
+        }
+    }
+
+    /// The term of this candidate, for those who write.
+    pub(crate) fn term(&self) -> Term {
+        self.term.clone()
     }
 
     /// Waits until the Lease is ours. `answered` is called whenever the API server has answered.
@@ -110,20 +150,18 @@ impl Candidate {
 
     /// Renews the Lease until that fails for too long, or another has it. When this returns, the work must stop.
     pub(crate) async fn keep(&mut self) {
-        let mut renewed = Instant::now();
         loop {
-            sleep(PERIOD).await;
-            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            sleep(RENEWAL).await;
+            let left = self.term.left(Instant::now());
             match timeout(left, self.attempt()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(true)) | Err(_) => {}
                 Ok(Ok(false)) => {
                     warn!(lease = %self.name, "another replica has the Lease");
                     return;
                 }
                 Ok(Err(error)) => warn!(lease = %self.name, "the Lease cannot be renewed: {}", words(&error)),
-                Err(_) => {}
             }
-            if renewed.elapsed() >= RENEW_DEADLINE {
+            if !self.term.holds() {
                 warn!(lease = %self.name, "the Lease could not be renewed in time");
                 return;
             }
@@ -145,7 +183,21 @@ impl Candidate {
 
     /// One attempt: true when the Lease is ours now.
     async fn attempt(&mut self) -> Result<bool, kube::Error> {
+        if let Some(held) = self.held.take() {
+            match self.write(Some(held)).await {
+                // Somebody has written it. Who, has to be read.
+                Ok(false) => {}
+                other => return other,
+            }
+        }
         let lease = self.api.get_opt(&self.name).await?;
+        self.write(lease).await
+    }
+
+    /// Writes over a Lease, if that is ours to do, and if it is still the same.
+    async fn write(&mut self, lease: Option<Lease>) -> Result<bool, kube::Error> {
+        // Others count from when they see the renewal, which is later.
+        let begun = Instant::now();
         let decision = decide(lease.as_ref(), &self.identity, &mut self.seen, Instant::now());
         let mine = written(lease.as_ref(), &self.name, &self.identity, Timestamp::now());
         let result = match decision {
@@ -155,7 +207,11 @@ impl Candidate {
             Decision::Write => self.api.replace(&self.name, &PostParams::default(), &mine).await,
         };
         match result {
-            Ok(_) => Ok(true),
+            Ok(written) => {
+                self.held = Some(written);
+                self.term.renewed(begun);
+                Ok(true)
+            }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(error) => Err(error),
         }
@@ -170,7 +226,7 @@ mod tests {
     use k8s_openapi::api::coordination::v1::Lease;
     use tokio::time::Instant;
 
-    use super::{DURATION, Decision, Sighting, decide, written};
+    use super::{DURATION, Decision, RENEW_DEADLINE, Sighting, Term, decide, written};
 
     /// The API server, as far as a Lease is concerned: a write must name the version that is there.
     #[derive(Default)]
@@ -241,6 +297,17 @@ mod tests {
         let mut lease = written(None, "l", "a", time());
         lease.spec.as_mut().unwrap().holder_identity = Some(String::new());
         assert_eq!(decide(Some(&lease), "b", &mut Sighting::default(), Instant::now()), Decision::Write);
+    }
+
+    #[test]
+    fn a_term_ends_before_another_may_begin() {
+        let (term, start) = (Term::default(), Instant::now());
+        assert!(term.left(start).is_zero(), "never had");
+        term.renewed(start);
+        for (name, after, holds) in [("at once", 0, true), ("just before", 9, true), ("too late", 10, false)] {
+            assert_eq!(!term.left(start + Duration::from_secs(after)).is_zero(), holds, "{name}");
+        }
+        assert!(RENEW_DEADLINE < DURATION);
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //! a status that a person can read, and events.
 //!
 //! * [`run()`]: the process: client, Lease, controller, `/metrics` and `/ready`
-//! * `leader`: the Lease, so that of several replicas one works
+//! * `leader`: the Lease, so that of several replicas one works; `farewell`: what the last one says when it is removed
 //! * `controller`: which watches bring which MeshInstall up; `live`: what those watches know
 //! * `meshinstall`: one reconciliation, step by step; the steps that decide are pure
 //! * `addons`: Prometheus, Grafana, Kiali, Jaeger and Zipkin, which a MeshInstall may ask for
+//! * `definitions`: whether Istio's kinds are there; `guard`: that nobody takes the operator away before its meshes
 //! * `rbac`: who may do what, in one table; `answer`: a refusal of the API server in its own words
 //! * [`manifests()`]: the operator's own YAML, from the same code; `kustomize`: the same as bases; [`bundle()`]: the same as
 //!   a package for OLM
@@ -17,6 +18,9 @@ mod addons;
 mod answer;
 mod bundle;
 mod controller;
+mod definitions;
+mod farewell;
+mod guard;
 mod kustomize;
 mod leader;
 mod live;

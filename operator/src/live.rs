@@ -1,4 +1,5 @@
-//! What is in the cluster, by watches: the objects of ours, their pods, the endpoints of the webhooks.
+//! What is in the cluster, by watches: the objects of ours, their pods, the endpoints of the webhooks, and what a mesh must
+//! fit beside. A reconciliation that changes nothing asks the API server for nothing.
 //!
 //! Only objects with the operator's `managed-by` label are watched whole. Of all namespaces and of pods with a sidecar,
 //! which are many in a large cluster, a few words each are kept ([`crate::usage`]).
@@ -14,12 +15,15 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Po
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use names::{labels, resources};
 
+use crate::guard;
+use crate::meshinstall::dereference::{NamespaceState, is_ours};
 use crate::usage::Usage;
 
 /// The label of everything that the operator makes.
@@ -57,6 +61,10 @@ pub(crate) struct Live {
     pub(crate) pods: Store<Pod>,
     pub(crate) endpoints: Store<EndpointSlice>,
     pub(crate) tags: Store<DeserializeGuard<MeshRevisionTag>>,
+    /// Every Deployment that is an `istiod`, whoever made it.
+    pub(crate) control_planes: Store<PartialObjectMeta<Deployment>>,
+    /// Every CustomResourceDefinition's name and version.
+    pub(crate) definitions: Store<PartialObjectMeta<CustomResourceDefinition>>,
     /// Every namespace's labels.
     pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
     /// Every pod with a sidecar: whose, and of which version.
@@ -67,7 +75,8 @@ impl Live {
     /// Waits until every cache has been filled once; before that, "not there" would mean nothing.
     pub(crate) async fn ready(&self) {
         // The only error is that a watch has ended, and then the process is about to.
-        for (_, store) in &self.objects {
+        // The guard's are not waited for: under roles of an older version they cannot be had, and the mesh does not need them.
+        for (_, store) in self.objects.iter().filter(|(kind, _)| !guard::kinds().contains(kind)) {
             let _ = store.wait_until_ready().await;
         }
         let _ = self.pods.wait_until_ready().await;
@@ -76,6 +85,8 @@ impl Live {
         let _ = self.sidecars.wait_until_ready().await;
         let _ = self.installs.wait_until_ready().await;
         let _ = self.tags.wait_until_ready().await;
+        let _ = self.control_planes.wait_until_ready().await;
+        let _ = self.definitions.wait_until_ready().await;
     }
 
     /// All MeshInstalls that can be read.
@@ -99,6 +110,20 @@ impl Live {
         let mut key = ObjectRef::new_with(name, resource.clone());
         key.namespace = namespace.map(str::to_owned);
         store.get(&key)
+    }
+
+    /// Whether objects can be created in a namespace; None when it is not there.
+    pub(crate) fn namespace(&self, name: &str) -> Option<NamespaceState> {
+        let namespace = self.namespaces.get(&ObjectRef::new(name))?;
+        Some(NamespaceState::of(&namespace.metadata))
+    }
+
+    /// Deployments of a namespace that are an `istiod`, but none that we made.
+    pub(crate) fn foreign_control_planes(&self, namespace: &str) -> Vec<String> {
+        let foreign = |of: &PartialObjectMeta<Deployment>| of.namespace().as_deref() == Some(namespace) && !is_ours(of);
+        let mut names: Vec<String> = self.control_planes.state_filter(foreign).iter().map(|of| of.name_any()).collect();
+        names.sort();
+        names
     }
 
     /// Everything that was made for one MeshInstall.

@@ -10,10 +10,7 @@ use std::fmt::Write as _;
 use crds::install::condition::{ConditionType, Reason};
 use crds::yaml::{self, YamlError};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
-use k8s_openapi::api::core::v1::{
-    Affinity, Container, Namespace, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
-    PodTemplateSpec, ServiceAccount,
-};
+use k8s_openapi::api::core::v1::{Container, Namespace, PodSpec, PodTemplateSpec, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use names::{images, labels, ports, resources};
@@ -129,7 +126,7 @@ pub(crate) fn deployment() -> Deployment {
                     ..ObjectMeta::default()
                 }),
                 spec: Some(PodSpec {
-                    affinity: Some(affinity()),
+                    affinity: pod::on_our_nodes(None, &BTreeMap::new()),
                     service_account_name: Some(resources::OPERATOR.into()),
                     security_context: Some(pod::pod_security(false, false)),
                     containers: vec![container],
@@ -140,27 +137,6 @@ pub(crate) fn deployment() -> Deployment {
         }),
         status: None,
     }
-}
-
-/// Only nodes that the image runs on: clusters may have others beside them.
-fn affinity() -> Affinity {
-    let require = |label: &str, value: &str| NodeSelectorRequirement {
-        key: label.into(),
-        operator: "In".into(),
-        values: Some(vec![value.into()]),
-    };
-    let term = NodeSelectorTerm {
-        match_expressions: Some(vec![
-            require("kubernetes.io/os", images::OS),
-            require("kubernetes.io/arch", images::ARCHITECTURE),
-        ]),
-        match_fields: None,
-    };
-    let node = NodeAffinity {
-        required_during_scheduling_ignored_during_execution: Some(NodeSelector { node_selector_terms: vec![term] }),
-        ..NodeAffinity::default()
-    };
-    Affinity { node_affinity: Some(node), ..Affinity::default() }
 }
 
 fn cluster_role() -> ClusterRole {

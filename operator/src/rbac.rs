@@ -168,6 +168,20 @@ const OPERATOR_OWN: &[Rule] = &[
     rule("", &["pods"], READ),
     rule("discovery.k8s.io", &["endpointslices"], READ),
     rule("events.k8s.io", &["events"], &["create", "patch"]),
+    // The guard; `create` cannot be limited to a name, and a watch is of all.
+    rule(
+        "admissionregistration.k8s.io",
+        &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        &["get", "list", "watch", "create"],
+    ),
+    named(
+        "admissionregistration.k8s.io",
+        &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        &["patch", "delete"],
+        &[resources::GUARD],
+    ),
+    // To tell whether Istio's kinds are there, and of which version.
+    rule("apiextensions.k8s.io", &["customresourcedefinitions"], READ),
     // `uninstall: Purge`, in whichever namespace the mesh was.
     named("coordination.k8s.io", &["leases"], &["delete"], &[resources::ISTIOD_LEASE]),
 ];
@@ -194,7 +208,7 @@ pub(crate) fn operator_cluster() -> Vec<PolicyRule> {
 /// What `uninstall: Purge` may delete: Istio's definitions, and no other.
 fn purged_definitions() -> PolicyRule {
     let names = crds::istio_definitions().into_iter().filter_map(|definition| definition.metadata.name).collect();
-    let rule = rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["get", "delete"]);
+    let rule = rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["delete"]);
     PolicyRule { resource_names: Some(names), ..to_policy(rule) }
 }
 

@@ -1,15 +1,18 @@
 //! The process: `forestay operator`.
 
 use anyhow::{Context, bail};
+use axum::http::{Method, Request};
+use kube::client::{Body, ClientBuilder};
 use kube::{Api, Client};
 use names::{images, ports, resources};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tower::filter::FilterLayer;
 use tracing::info;
 
 use crate::addons::AddonKind;
 use crate::controller;
-use crate::leader::Candidate;
+use crate::leader::{Candidate, Term};
 use crate::meshinstall::validate::RelatedImages;
 use crate::metrics::Metrics;
 use crate::serve::{self, Readiness};
@@ -84,7 +87,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         proxy: non_empty(args.proxy_image),
         addons: of_addons.into_iter().filter_map(|(kind, image)| Some((kind, non_empty(image)?))).collect(),
     };
-    let work = controller::run(client, args.pod_name, images, metrics, stopped(stop));
+    let work = controller::run(
+        fenced(candidate.term()).await?,
+        args.pod_name,
+        args.pod_namespace,
+        images,
+        metrics,
+        stopped(stop),
+    );
     tokio::select! {
         () = work => {}
         // At once, with work under way or not: another replica is about to begin.
@@ -96,6 +106,22 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     info!("operator ended");
     Ok(())
 }
+
+/// A client whose writes end with the term. A process that was stopped for longer than that, and does not know it yet, would
+/// otherwise write what it was about to, beside another.
+async fn fenced(term: Term) -> anyhow::Result<Client> {
+    let config = kube::Config::infer().await.context("no Kubernetes API to talk to")?;
+    let fence = FilterLayer::new(move |request: Request<Body>| {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if reads || term.holds() { Ok(request) } else { Err(NotLeading) }
+    });
+    Ok(ClientBuilder::try_from(config).context("client of the Kubernetes API")?.with_layer(&fence).build())
+}
+
+/// Why a write was held back.
+#[derive(Debug, thiserror::Error)]
+#[error("held back: the Lease has not been renewed in time, another replica may lead")]
+struct NotLeading;
 
 /// A variable that is set to nothing is not set.
 fn non_empty(value: Option<String>) -> Option<String> {

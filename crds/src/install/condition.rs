@@ -14,6 +14,8 @@ pub enum ConditionType {
     WebhookReady,
     /// Every gateway's pods are available.
     GatewaysReady,
+    /// The API server knows Istio's kinds, in the versions that the control plane reads.
+    DefinitionsReady,
     /// All of the above.
     Ready,
     /// Every addon's pods are available. Not a part of Ready.
@@ -28,11 +30,12 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// All of them, in the order in which a person reads them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Reconciled,
         Self::ControlPlaneReady,
         Self::WebhookReady,
         Self::GatewaysReady,
+        Self::DefinitionsReady,
         Self::Ready,
         Self::AddonsReady,
         Self::SettingsEffective,
@@ -40,11 +43,12 @@ impl ConditionType {
         Self::Stalled,
     ];
     /// Those that are always there.
-    pub const ALWAYS: [Self; 8] = [
+    pub const ALWAYS: [Self; 9] = [
         Self::Reconciled,
         Self::ControlPlaneReady,
         Self::WebhookReady,
         Self::GatewaysReady,
+        Self::DefinitionsReady,
         Self::Ready,
         Self::AddonsReady,
         Self::SettingsEffective,
@@ -58,6 +62,7 @@ impl ConditionType {
             Self::ControlPlaneReady => "ControlPlaneReady",
             Self::WebhookReady => "WebhookReady",
             Self::GatewaysReady => "GatewaysReady",
+            Self::DefinitionsReady => "DefinitionsReady",
             Self::Ready => "Ready",
             Self::AddonsReady => "AddonsReady",
             Self::SettingsEffective => "SettingsEffective",
@@ -73,6 +78,9 @@ impl ConditionType {
             Self::ControlPlaneReady => "The control plane's pods are available.",
             Self::WebhookReady => "The webhook's pods are available and the API server sends pods to them.",
             Self::GatewaysReady => "The pods of every gateway are available.",
+            Self::DefinitionsReady => {
+                "The API server knows Istio's kinds, in the versions that the control plane reads. The operator looks at their CustomResourceDefinitions and never changes them."
+            }
             Self::Ready => "All of the above are True.",
             Self::AddonsReady => {
                 "The pods of every addon are available. Where it is False, the message says which addon is in trouble, or was left alone because objects of its names are somebody else's. Ready does not wait for it: a mesh works without its addons."
@@ -157,11 +165,19 @@ pub enum Reason {
     NameAlreadyExists,
     /// A tag's revision takes no pods yet.
     WaitingForRevision,
+    /// Istio's definitions are ours.
+    DefinitionsCurrent,
+    /// One is missing, or without the version that is read.
+    DefinitionsMissing,
+    /// Some are older or newer.
+    DefinitionsDiffer,
+    /// Nobody keeps the mesh any more.
+    OperatorGone,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::Reconciling,
         Self::Applied,
         Self::Healthy,
@@ -194,6 +210,10 @@ impl Reason {
         Self::RefNotFound,
         Self::NameAlreadyExists,
         Self::WaitingForRevision,
+        Self::DefinitionsCurrent,
+        Self::DefinitionsMissing,
+        Self::DefinitionsDiffer,
+        Self::OperatorGone,
     ];
 
     /// The condition's `reason`.
@@ -231,14 +251,18 @@ impl Reason {
             Self::RefNotFound => "RefNotFound",
             Self::NameAlreadyExists => "NameAlreadyExists",
             Self::WaitingForRevision => "WaitingForRevision",
+            Self::DefinitionsCurrent => "DefinitionsCurrent",
+            Self::DefinitionsMissing => "DefinitionsMissing",
+            Self::DefinitionsDiffer => "DefinitionsDiffer",
+            Self::OperatorGone => "OperatorGone",
         }
     }
 
     /// Which conditions carry it.
     pub fn on(self) -> &'static [ConditionType] {
         use ConditionType::{
-            AddonsReady, ControlPlaneReady, GatewaysReady, InUse, Ready, Reconciled, SettingsEffective, Stalled,
-            WebhookReady,
+            AddonsReady, ControlPlaneReady, DefinitionsReady, GatewaysReady, InUse, Ready, Reconciled,
+            SettingsEffective, Stalled, WebhookReady,
         };
         match self {
             Self::Reconciling | Self::Deleting => &ConditionType::ALWAYS,
@@ -254,6 +278,9 @@ impl Reason {
             Self::ApplyFailed => &[Reconciled, Ready, AddonsReady],
             Self::Available => &[ControlPlaneReady, WebhookReady, GatewaysReady, AddonsReady],
             Self::NoAddons | Self::AddonTaken => &[AddonsReady],
+            Self::OperatorGone => &[Reconciled, Ready],
+            Self::DefinitionsCurrent | Self::DefinitionsDiffer => &[DefinitionsReady],
+            Self::DefinitionsMissing => &[DefinitionsReady, Ready],
             Self::NoGateways => &[GatewaysReady],
             Self::WaitingForControlPlane => &[GatewaysReady, Ready],
             Self::WaitingForEndpoints => &[WebhookReady, Ready],
@@ -325,6 +352,16 @@ impl Reason {
             Self::NameAlreadyExists => "Of a MeshRevisionTag: a MeshInstall has this revision. Choose another name.",
             Self::WaitingForRevision => {
                 "Of a MeshRevisionTag: the webhook of the MeshInstall that it points at does not answer yet."
+            }
+            Self::DefinitionsCurrent => "The definitions of Istio's kinds are those that this version ships.",
+            Self::DefinitionsMissing => {
+                "A definition of Istio's is missing, or does not serve the version that the control plane reads. Apply `config/crd`. What runs goes on with the rules that it has."
+            }
+            Self::DefinitionsDiffer => {
+                "The cluster's definitions of Istio's kinds are older or newer than this version's; the message names the fields. Older: the API server drops fields; apply `config/crd`. Newer: the fields have no effect. The operator changes neither."
+            }
+            Self::OperatorGone => {
+                "The operator was removed or scaled to nothing; the message says what follows. Install it again, or scale it up."
             }
             Self::WithoutEffect => {
                 "The fields that the message names are accepted, because Istio has them, and have no effect."

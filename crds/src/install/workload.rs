@@ -83,11 +83,11 @@ pub struct DisruptionBudget {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// So many pods, or so many percent of them, have to stay. With one replica, 1 keeps a node from ever being drained.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::int_or_percent")]
     pub min_available: Option<IntOrString>,
     /// So many pods, or so many percent of them, may be gone. 1 by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::int_or_percent")]
     pub max_unavailable: Option<IntOrString>,
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use names::{annotations, labels, resources};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::build::{self, Rendered};
 use super::mesh::Mesh;
@@ -129,7 +129,7 @@ pub(crate) async fn apply(
     objects: Vec<Rendered>,
     installs: &[String],
 ) -> Result<Vec<Outcome>, ApplyError> {
-    create_namespace(client, &mesh.namespace).await?;
+    create_namespace(client, live, &mesh.namespace).await?;
     let mut present = Vec::with_capacity(objects.len());
     for rendered in &objects {
         present.push(find(client, live, mesh, rendered, installs).await?);
@@ -155,6 +155,9 @@ pub(crate) async fn bring_in(
         Step::Ignore => (current, Done::Ignored),
         Step::Wait => (current, Done::Waiting),
         Step::Apply => {
+            if current.is_some() {
+                hand_over_replicas(client, &rendered).await?;
+            }
             let written = write(client, &rendered).await?;
             let same_spec = |old: &Arc<DynamicObject>| {
                 old.annotations().get(annotations::RENDERED).map(String::as_str) == rendered.hash()
@@ -226,11 +229,13 @@ fn stranger(mesh: &Mesh, rendered: &Rendered, object: &DynamicObject, installs: 
         Some(owner) if installs.contains(owner) => Some(Stranger::Install(owner.clone())),
         Some(_) => None,
         None if shared && managed_by.is_some_and(|manager| manager == resources::OPERATOR) => None,
+        // Somebody has edited the label. What revisions share has no owner to be known by.
+        None if shared && object.annotations().contains_key(annotations::RENDERED) => None,
         None => Some(Stranger::Manager(managed_by.cloned())),
     }
 }
 
-async fn write(client: &Client, rendered: &Rendered) -> Result<DynamicObject, ApplyError> {
+pub(crate) async fn write(client: &Client, rendered: &Rendered) -> Result<DynamicObject, ApplyError> {
     // Forced, because drift in a field of ours is to be put back whoever wrote it; fields that we do not render stay
     // with their managers.
     // Strict, so that a field that the API server does not know is told, and not dropped in silence.
@@ -241,8 +246,43 @@ async fn write(client: &Client, rendered: &Rendered) -> Result<DynamicObject, Ap
         .map_err(|source| ApplyError::Request { object: rendered.display(), source })
 }
 
+/// A Deployment whose number of pods the spec leaves to an autoscaler, or to whoever scales it. Server-side apply takes a
+/// field away with its last manager, and then the API server's default, 1, stands there; so before the operator lets go
+/// another manager keeps the number (Kubernetes' documentation on server-side apply, "Transferring ownership").
+async fn hand_over_replicas(client: &Client, rendered: &Rendered) -> Result<(), ApplyError> {
+    if rendered.resource.kind != "Deployment" || rendered.object.data.pointer("/spec/replicas").is_some() {
+        return Ok(());
+    }
+    let failed = |source| ApplyError::Request { object: rendered.display(), source };
+    let (api, name) = (api(client, rendered), rendered.object.name_any());
+    // The watches do not keep managers.
+    let Some(live) = api.get_opt(&name).await.map_err(failed)? else { return Ok(()) };
+    let Some(replicas) = live.data.pointer("/spec/replicas").filter(|_| says_replicas(&live)) else { return Ok(()) };
+    let patch = json!({
+        "apiVersion": rendered.resource.api_version,
+        "kind": rendered.resource.kind,
+        "metadata": {"name": name, "uid": live.uid()},
+        "spec": {"replicas": replicas},
+    });
+    let params = PatchParams::apply(resources::REPLICAS_MANAGER).force();
+    api.patch(&name, &params, &Patch::Apply(&patch)).await.map(drop).map_err(failed)
+}
+
+/// Whether the number of pods is the operator's.
+pub(crate) fn says_replicas(deployment: &DynamicObject) -> bool {
+    deployment.managed_fields().iter().any(|entry| {
+        entry.manager.as_deref() == Some(resources::OPERATOR)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.as_deref().unwrap_or_default().is_empty()
+            && entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer("/f:spec/f:replicas").is_some())
+    })
+}
+
 /// Creates the mesh's namespace if it is absent; one that is there is left as it is.
-async fn create_namespace(client: &Client, name: &str) -> Result<(), ApplyError> {
+async fn create_namespace(client: &Client, live: &Live, name: &str) -> Result<(), ApplyError> {
+    if live.namespace(name).is_some() {
+        return Ok(());
+    }
     let api: Api<Namespace> = Api::all(client.clone());
     let failed = |source| ApplyError::Request { object: format!("Namespace {name}"), source };
     if api.get_opt(name).await.map_err(failed)?.is_some() {

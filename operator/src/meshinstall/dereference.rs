@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::install::{MeshInstall, MeshInstallSpec, MeshRevisionTag};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ApiResource;
+use kube::core::TypeMeta;
+use kube::{Api, Client, Resource, ResourceExt};
 use names::{labels, resources};
 
 use crate::addons::AddonKind;
+use crate::live::Live;
 use crate::tag;
 
 /// What was read; plain values, so that everything after it is pure.
@@ -25,7 +27,7 @@ pub(crate) struct Dereferenced {
     pub(crate) namespaces: BTreeMap<String, NamespaceState>,
     /// Deployments in `spec.namespace` that are an `istiod`, but none that we made.
     pub(crate) foreign_control_planes: Vec<String>,
-    /// The Secret with the webhook's certificate authority.
+    /// The Secret with the webhook's certificate authority, as the watch knows it.
     pub(crate) webhook_ca: Option<Secret>,
     /// The MeshRevisionTags that point at it.
     pub(crate) tags: BTreeSet<String>,
@@ -50,9 +52,16 @@ pub(crate) enum NamespaceState {
     Terminating,
 }
 
-/// Reads what `install` names. `all` are all MeshInstalls, itself among them, `tags` all tags.
+impl NamespaceState {
+    pub(crate) fn of(namespace: &ObjectMeta) -> Self {
+        if namespace.deletion_timestamp.is_some() { Self::Terminating } else { Self::Active }
+    }
+}
+
+/// Reads what `install` names, from the watches. `all` are all MeshInstalls, itself among them, `tags` all tags.
 pub(crate) async fn dereference(
     client: &Client,
+    live: &Live,
     install: &MeshInstall,
     all: &[MeshInstall],
     tags: &[MeshRevisionTag],
@@ -65,29 +74,21 @@ pub(crate) async fn dereference(
     let api: Api<Namespace> = Api::all(client.clone());
     let mut namespaces = BTreeMap::new();
     for name in named {
-        if let Some(namespace) = api.get_opt(name).await? {
-            let terminating = namespace.metadata.deletion_timestamp.is_some();
-            let state = if terminating { NamespaceState::Terminating } else { NamespaceState::Active };
-            namespaces.insert(name.to_owned(), state);
-        }
+        let known = match live.namespace(name) {
+            Some(state) => Some(state),
+            // It may be newer than what the watch has told.
+            None => api.get_metadata_opt(name).await?.map(|namespace| NamespaceState::of(&namespace.metadata)),
+        };
+        namespaces.extend(known.map(|state| (name.to_owned(), state)));
     }
-
-    let control_planes: Api<Deployment> = Api::namespaced(client.clone(), &spec.namespace);
-    let control_planes = control_planes.list(&ListParams::default().labels("app=istiod")).await?;
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &spec.namespace);
-    let webhook_ca = secrets.get_opt(resources::WEBHOOK_CA_SECRET).await?;
 
     Ok(Dereferenced {
         name: install.name_any(),
         uid: install.uid().unwrap_or_default(),
         others: others(install, all),
         namespaces,
-        foreign_control_planes: control_planes
-            .iter()
-            .filter(|deployment| !made_by_us(deployment))
-            .map(ResourceExt::name_any)
-            .collect(),
-        webhook_ca,
+        foreign_control_planes: live.foreign_control_planes(&spec.namespace),
+        webhook_ca: watched_authority(live, &spec.namespace),
         tags: tag::pointing_at(install, all, tags),
         spec,
     })
@@ -117,7 +118,22 @@ fn deployed_addons(spec: &MeshInstallSpec) -> Vec<AddonKind> {
         .collect()
 }
 
-fn made_by_us(deployment: &Deployment) -> bool {
-    deployment.labels().contains_key(labels::OWNED_BY)
-        || deployment.owner_references().iter().any(|owner| owner.kind == "MeshInstall")
+/// The webhook's certificate authority as the watch knows it.
+fn watched_authority(live: &Live, namespace: &str) -> Option<Secret> {
+    let object = live.get(&ApiResource::erase::<Secret>(&()), Some(namespace), resources::WEBHOOK_CA_SECRET)?;
+    let mut object = object.as_ref().clone();
+    // Objects in a list carry no type of their own.
+    object.types.get_or_insert_with(TypeMeta::resource::<Secret>);
+    object.try_parse().ok()
+}
+
+/// The Secret with the webhook's certificate authority, from the API server.
+pub(crate) async fn authority(client: &Client, namespace: &str) -> Result<Option<Secret>, kube::Error> {
+    Api::namespaced(client.clone(), namespace).get_opt(resources::WEBHOOK_CA_SECRET).await
+}
+
+/// Whether the operator made an object.
+pub(crate) fn is_ours(object: &impl Resource) -> bool {
+    object.labels().contains_key(labels::OWNED_BY)
+        || object.owner_references().iter().any(|owner| owner.kind == "MeshInstall")
 }

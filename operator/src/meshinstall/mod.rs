@@ -19,5 +19,6 @@ pub(crate) mod reconcile;
 pub(crate) mod status;
 #[cfg(test)]
 mod tests;
+mod tokens;
 pub(crate) mod trust;
 pub(crate) mod validate;

@@ -27,11 +27,14 @@ use super::mesh::Component;
 use super::prune::{self, Owned};
 use super::purge::{Extent, purge};
 use super::status::{self, Observed, Verdict};
+use super::tokens;
 use super::trust::WebhookCa;
 use super::validate::{Invalid, RelatedImages, validate};
 use crate::addons;
 use crate::addons::apply::Trouble;
 use crate::answer::words;
+use crate::definitions::Definitions;
+use crate::guard;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::tag;
@@ -45,12 +48,15 @@ const DELETION_RECHECK: Duration = Duration::from_secs(5);
 /// What a reconciliation works with.
 pub(crate) struct Context {
     pub(crate) client: Client,
+    /// The operator's own namespace.
+    pub(crate) namespace: String,
     pub(crate) live: Live,
     pub(crate) recorder: Recorder,
     pub(crate) related_images: RelatedImages,
     pub(crate) metrics: Metrics,
     pub(crate) made: Made,
     pub(crate) authorities: Authorities,
+    pub(crate) definitions: Definitions,
     /// Told when a reconciliation has ended: tags look at what has become of them.
     pub(crate) reconciled: watch::Sender<()>,
 }
@@ -103,6 +109,8 @@ pub(crate) enum Error {
     Delete { object: String, source: kube::Error },
     #[error("{doing}: {}", words(source))]
     Request { doing: &'static str, source: kube::Error },
+    #[error("Deployment {name}: the pods cannot be started anew: {}", words(source))]
+    Renew { name: String, source: kube::Error },
     #[error("a rendered object {0}")]
     Render(#[from] RenderError),
     #[error("the webhook's certificate authority cannot be made: {0}")]
@@ -133,6 +141,11 @@ pub(crate) async fn reconcile(
 /// Makes the cluster what the spec says.
 async fn bring_about(context: &Context, install: &MeshInstall) -> Result<Action, Error> {
     let now = Timestamp::now();
+    // Before the finalizer, which would wait for ever without an operator.
+    if let Err(error) = guard::keep(&context.client, &context.live, &context.namespace).await {
+        // No reason to leave the cluster without its mesh.
+        warn!(meshinstall = %install.name_any(), "the operator is not guarded against being deleted first: {error}");
+    }
     add_finalizer(context, install).await?;
     if install.status.is_none() {
         write_status(context, install, status::first_sight(install.metadata.generation, now)).await?;
@@ -142,14 +155,15 @@ async fn bring_about(context: &Context, install: &MeshInstall) -> Result<Action,
         Ok(Applied { outcomes, addon_troubles, without_effect, action }) => {
             report(context, install, &outcomes).await;
             let pods = context.live.pods_of(&install.name_any());
+            let definitions = context.definitions.look(&context.client, &context.live).await;
             let observed = Observed::after_apply(&outcomes, pods, usage(context, install), without_effect);
-            let observed = Observed { addon_troubles, ..observed };
+            let observed = Observed { addon_troubles, definitions, ..observed };
             settle(context, install, &observed, Verdict::applied(outcomes.len()), now).await?;
             Ok(action)
         }
         Err(Stop::Invalid(invalid)) => {
             let verdict = Verdict::failed(invalid.reason, invalid.to_string());
-            settle(context, install, &as_watched(context, install), verdict, now).await?;
+            settle(context, install, &as_watched(context, install).await, verdict, now).await?;
             let fixable_by_the_spec_alone = matches!(invalid.reason, Reason::InvalidSpec | Reason::UnknownVersion);
             Ok(if fixable_by_the_spec_alone { Action::await_change() } else { Action::requeue(RECHECK) })
         }
@@ -159,7 +173,7 @@ async fn bring_about(context: &Context, install: &MeshInstall) -> Result<Action,
                 _ => Reason::ApplyFailed,
             };
             let verdict = Verdict::failed(reason, error.to_string());
-            settle(context, install, &as_watched(context, install), verdict, now).await?;
+            settle(context, install, &as_watched(context, install).await, verdict, now).await?;
             Err(error)
         }
     }
@@ -192,13 +206,12 @@ struct Applied {
 async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Result<Applied, Stop> {
     let Context { client, live, .. } = context;
     let installs = live.installs();
-    let read = dereference(client, install, &installs, &live.tags())
+    let read = dereference(client, live, install, &installs, &live.tags())
         .await
         .map_err(request("what the spec names cannot be read"))?;
     let mesh = validate(&read, &context.related_images).map_err(Stop::Invalid)?;
 
-    let last = context.authorities.of(&mesh.namespace);
-    let authority = WebhookCa::settle(read.webhook_ca.as_ref(), last, now).map_err(Error::from)?;
+    let authority = authority(context, read.webhook_ca.as_ref(), &mesh.namespace, now).await?;
     let serves = live.serves(&mesh.namespace, &mesh.injector());
     let is_there = |resource: ApiResource, name: String| live.get(&resource, None, &name).is_some();
     let admission = Admission {
@@ -213,6 +226,14 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
     let (objects, of_addons) = addons::apply::split(objects);
     let mut outcomes = apply::apply(client, live, &mesh, objects, &names).await?;
     context.authorities.note(&mesh.namespace, authority.clone());
+    let pods = live.pods_of(&mesh.name);
+    let renewed = tokens::renew(client, &outcomes, &pods);
+    for deployment in renewed.await.map_err(|(name, source)| Error::Renew { name, source })? {
+        let text = format!(
+            "Starting the pods of Deployment {deployment} anew: their ServiceAccount was deleted, and its tokens with it."
+        );
+        publish(context, &event(EventType::Warning, "Restored", &text), &install.object_ref(&())).await;
+    }
     let (more, addon_troubles) = addons::apply::apply(client, live, &mesh, of_addons, &names).await;
     outcomes.extend(more);
 
@@ -245,9 +266,33 @@ async fn keep_data(context: &Context, install: &MeshInstall, owned: &[Owned], su
     }
 }
 
-fn as_watched(context: &Context, install: &MeshInstall) -> Observed {
+/// The webhook's certificate authority as it should be now. The watch may be behind what this process has written, so
+/// before anything about it changes the Secret itself is read.
+async fn authority(
+    context: &Context,
+    watched: Option<&Secret>,
+    namespace: &str,
+    now: Timestamp,
+) -> Result<WebhookCa, Error> {
+    let last = || context.authorities.of(namespace);
+    if watched.is_some() {
+        let settled = WebhookCa::settle(watched, last(), now)?;
+        if watched.and_then(|secret| secret.data.as_ref()) == Some(&settled.data()) {
+            return Ok(settled);
+        }
+    }
+    let secret = dereference::authority(&context.client, namespace)
+        .await
+        .map_err(request("the webhook's certificate authority cannot be read"))?;
+    Ok(WebhookCa::settle(secret.as_ref(), last(), now)?)
+}
+
+async fn as_watched(context: &Context, install: &MeshInstall) -> Observed {
     let name = install.name_any();
-    Observed::from_watches(&context.live.owned_by(&name), context.live.pods_of(&name), usage(context, install))
+    let (owned, pods) = (context.live.owned_by(&name), context.live.pods_of(&name));
+    let mut observed = Observed::from_watches(&owned, pods, usage(context, install));
+    observed.definitions = context.definitions.look(&context.client, &context.live).await;
+    observed
 }
 
 /// Who uses the revision of this MeshInstall.
@@ -314,7 +359,7 @@ async fn write_status(context: &Context, install: &MeshInstall, status: MeshInst
     patch_status(context, &install.name_any(), &status).await
 }
 
-async fn patch_status(context: &Context, name: &str, status: &MeshInstallStatus) -> Result<(), Error> {
+pub(crate) async fn patch_status(context: &Context, name: &str, status: &MeshInstallStatus) -> Result<(), Error> {
     let api: Api<DeserializeGuard<MeshInstall>> = Api::all(context.client.clone());
     let patch = json!({
         "apiVersion": MeshInstall::api_version(&()),
@@ -342,7 +387,7 @@ async fn add_finalizer(context: &Context, install: &MeshInstall) -> Result<(), E
     patch_finalizers(context, install, Patch::Merge(patch)).await
 }
 
-async fn remove_finalizer(context: &Context, install: &MeshInstall) -> Result<(), Error> {
+pub(crate) async fn remove_finalizer(context: &Context, install: &MeshInstall) -> Result<(), Error> {
     let Some(index) = finalizer(install) else { return Ok(()) };
     let path = format!("/metadata/finalizers/{index}");
     let patch = json!([{"op": "test", "path": path, "value": resources::FINALIZER}, {"op": "remove", "path": path}]);
@@ -385,8 +430,8 @@ async fn delete(context: &Context, install: &MeshInstall) -> Result<Action, Erro
             wait.as_secs(),
             names::annotations::FORCE_DELETE,
         );
-        let told = install.status.as_ref().and_then(|s| s.state.as_deref()) == Some(Reason::Deleting.as_str());
-        if !told {
+        let told = install.status.as_ref().filter(|status| status.state.as_deref() == Some(Reason::Deleting.as_str()));
+        if told.is_none() {
             warn!(meshinstall = %name, "{text}");
             publish(
                 context,
@@ -394,6 +439,9 @@ async fn delete(context: &Context, install: &MeshInstall) -> Result<Action, Erro
                 &install.object_ref(&()),
             )
             .await;
+        }
+        // An edit of the spec comes too late, and has been seen.
+        if told.is_none_or(|status| status.observed_generation != install.metadata.generation) {
             let text =
                 format!("Deleting: waiting until nobody uses the revision, at most {} s: {usage}.", wait.as_secs());
             let status = status::deleting(&text, install.metadata.generation, install.status.as_ref(), now);
@@ -445,6 +493,9 @@ async fn finish(context: &Context, install: &MeshInstall) -> Result<Action, Erro
     let kept = finalize::kept(namespace, left.as_deref().map(|left| (extent, left)), &claims);
     let text = format!("The mesh is gone. {kept}.");
     publish(context, &event(EventType::Normal, "Deleted", &text), &install.object_ref(&())).await;
+    if extent.last_of_all {
+        guard::remove(&context.client).await.map_err(request("the guard cannot be taken away"))?;
+    }
     remove_finalizer(context, install).await?;
     context.made.forget(&install.uid().unwrap_or_default());
     info!(meshinstall = %install.name_any(), "deleted");
@@ -485,7 +536,7 @@ fn reference(resource: &ApiResource, object: &DynamicObject) -> ObjectReference 
     }
 }
 
-fn event(type_: EventType, reason: &str, note: &str) -> Event {
+pub(crate) fn event(type_: EventType, reason: &str, note: &str) -> Event {
     // The API takes at most 1 kB.
     let end = (0..=1000.min(note.len())).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
     Event {
@@ -498,7 +549,7 @@ fn event(type_: EventType, reason: &str, note: &str) -> Event {
 }
 
 /// Tells a person who asks `kubectl describe`. An event that cannot be written is not worth failing for.
-async fn publish(context: &Context, event: &Event, about: &ObjectReference) {
+pub(crate) async fn publish(context: &Context, event: &Event, about: &ObjectReference) {
     if let Err(error) = context.recorder.publish(event, about).await {
         warn!(%error, reason = event.reason, "event cannot be written");
     }

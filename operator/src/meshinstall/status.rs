@@ -16,6 +16,7 @@ use super::apply::{Done, Outcome};
 use super::mesh::Component;
 use super::pod_trouble::trouble;
 use crate::addons::apply::Trouble;
+use crate::definitions::Findings;
 use crate::usage::Usage;
 
 #[cfg(test)]
@@ -90,6 +91,8 @@ pub(crate) struct Observed {
     pub(crate) usage: Usage,
     /// Addons that could not be brought in.
     pub(crate) addon_troubles: Vec<Trouble>,
+    /// Istio's definitions; None while they cannot be told.
+    pub(crate) definitions: Option<Findings>,
 }
 
 impl Observed {
@@ -120,6 +123,7 @@ impl Observed {
             without_effect: Some(without_effect),
             usage,
             addon_troubles: Vec::new(),
+            definitions: None,
         }
     }
 
@@ -284,7 +288,7 @@ fn addons(observed: &Observed) -> Verdict {
 }
 
 /// The conditions that Ready sums up, in order.
-fn verdicts(observed: &Observed, reconciled: Verdict) -> [(ConditionType, Verdict); 4] {
+fn verdicts(observed: &Observed, reconciled: Verdict) -> [(ConditionType, Verdict); 5] {
     let control_plane = component(observed, Component::ControlPlane, "The control plane");
     let mut webhook = component(observed, Component::Webhook, "The webhook");
     if webhook.reason == Reason::Available && !observed.admission {
@@ -304,6 +308,7 @@ fn verdicts(observed: &Observed, reconciled: Verdict) -> [(ConditionType, Verdic
         (ConditionType::ControlPlaneReady, control_plane),
         (ConditionType::WebhookReady, webhook),
         (ConditionType::GatewaysReady, gateways),
+        (ConditionType::DefinitionsReady, definitions(observed)),
     ]
 }
 
@@ -323,7 +328,12 @@ pub(crate) fn status(
     let before = previous.map(|previous| previous.conditions.as_slice()).unwrap_or_default();
     let parts = verdicts(observed, reconciled);
     let addons = addons(observed);
-    let ready = match parts.iter().find(|(_, verdict)| verdict.truth != Truth::True) {
+    // What is not known is not held against it.
+    let bad = |(of, verdict): &&(ConditionType, Verdict)| match of {
+        ConditionType::DefinitionsReady => verdict.truth == Truth::False,
+        _ => verdict.truth != Truth::True,
+    };
+    let ready = match parts.iter().find(bad) {
         Some((_, verdict)) => verdict.clone(),
         None if addons.truth == Truth::False => Verdict::new(
             Truth::True,
@@ -359,6 +369,11 @@ pub(crate) fn in_use(usage: &Usage) -> Verdict {
     } else {
         Verdict::failed(Reason::NotReferencedByAnything, message)
     }
+}
+
+/// Whether the API server knows Istio's kinds.
+fn definitions(observed: &Observed) -> Verdict {
+    observed.definitions.as_ref().map_or_else(Verdict::unknown, Findings::verdict)
 }
 
 /// Whether every setting counts.

@@ -8,9 +8,12 @@ mod gateways;
 mod mesh_config;
 mod overlays;
 mod pods;
+mod syntax;
 #[cfg(test)]
 pub(crate) mod tests;
 mod values;
+#[cfg(test)]
+mod wrong_fields;
 
 use std::collections::BTreeMap;
 
@@ -61,6 +64,7 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
     foreign_control_plane(read)?;
     terminating_namespace(read)?;
     mesh_config::check(&spec.mesh_config)?;
+    images_named(spec)?;
 
     let defaults = profile::defaults(spec.profile);
     let hub = spec.hub.clone().unwrap_or_else(|| images::HUB.to_owned());
@@ -77,6 +81,10 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
             return Ok(None);
         }
         overlays::check(field, &own.overlays)?;
+        syntax::resources(&format!("{field}.resources"), own.resources.as_ref())?;
+        if let Some(image) = &own.image {
+            syntax::image(&format!("{field}.image"), image)?;
+        }
         let number = own.replicas.or(replicas).filter(|_| own.autoscaling.is_none());
         Ok(Some(Workload {
             image: image(images::FORESTAY, own.image.as_ref(), related.forestay.as_ref()),
@@ -124,6 +132,18 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
     };
     values::check(&mesh)?;
     Ok(mesh)
+}
+
+/// The images and resources that are the same for all parts.
+fn images_named(spec: &MeshInstallSpec) -> Result<(), Invalid> {
+    if let Some(hub) = &spec.hub {
+        syntax::hub("spec.hub", hub)?;
+    }
+    let Some(proxy) = &spec.proxy else { return Ok(()) };
+    if let Some(image) = &proxy.image {
+        syntax::image("spec.proxy.image", image)?;
+    }
+    syntax::resources("spec.proxy.resources", proxy.resources.as_ref())
 }
 
 fn version(spec: &MeshInstallSpec) -> Result<(), Invalid> {

@@ -46,6 +46,7 @@ pub(super) fn build(mesh: &Mesh, workload: &Workload) -> Deployment {
         }),
     };
     pod::shape(&mut template, mesh, &workload.pods, &selector);
+    pod::keep_to_our_nodes(&mut template, &workload.pods);
 
     Deployment {
         metadata,

@@ -51,6 +51,7 @@ pub(super) fn build(mesh: &Mesh, gateway: &Gateway, account: &str) -> Result<Dep
         }),
     };
     pod::shape(&mut template, mesh, &gateway.pods, &selector);
+    pod::keep_to_our_nodes(&mut template, &gateway.pods);
 
     Ok(Deployment {
         metadata,

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ContainerPort, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, LocalObjectReference,
-    ObjectFieldSelector, PodSecurityContext, PodTemplateSpec, Probe, SeccompProfile, SecurityContext,
-    TopologySpreadConstraint,
+    Affinity, Capabilities, ContainerPort, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, LocalObjectReference,
+    NodeSelectorRequirement, NodeSelectorTerm, ObjectFieldSelector, PodSecurityContext, PodTemplateSpec, Probe,
+    SeccompProfile, SecurityContext, TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use names::{labels, ports};
+use names::{images, labels, ports};
 
 use crate::meshinstall::mesh::{Component, Gateway, Mesh, Pods};
 
@@ -72,6 +72,43 @@ pub(crate) fn shape(template: &mut PodTemplateSpec, mesh: &Mesh, pods: &Pods, se
         env.retain(|variable| !pods.env.iter().any(|own| own.name == variable.name));
         env.extend(pods.env.clone());
     }
+}
+
+/// Keeps pods of our own images to nodes that these run on.
+pub(crate) fn keep_to_our_nodes(template: &mut PodTemplateSpec, pods: &Pods) {
+    let spec = template.spec.get_or_insert_default();
+    spec.affinity = on_our_nodes(spec.affinity.take(), &pods.node_selector);
+}
+
+/// Only nodes that our images run on: clusters may have others beside them. Who speaks of the architecture himself has
+/// images of his own.
+pub(crate) fn on_our_nodes(own: Option<Affinity>, selector: &BTreeMap<String, String>) -> Option<Affinity> {
+    const ARCHITECTURE: &str = "kubernetes.io/arch";
+    let speaks = |term: &NodeSelectorTerm| term.match_expressions.iter().flatten().any(|one| one.key == ARCHITECTURE);
+    let required =
+        |affinity: &Affinity| affinity.node_affinity.clone()?.required_during_scheduling_ignored_during_execution;
+    let terms = own.as_ref().and_then(required).map(|required| required.node_selector_terms).unwrap_or_default();
+    if selector.contains_key(ARCHITECTURE) || terms.iter().any(speaks) {
+        return own;
+    }
+    let is = |key: &str, value: &str| NodeSelectorRequirement {
+        key: key.into(),
+        operator: "In".into(),
+        values: Some(vec![value.into()]),
+    };
+    let mut affinity = own.unwrap_or_default();
+    let node = affinity.node_affinity.get_or_insert_default();
+    let terms =
+        &mut node.required_during_scheduling_ignored_during_execution.get_or_insert_default().node_selector_terms;
+    if terms.is_empty() {
+        terms.push(NodeSelectorTerm::default());
+    }
+    // One of the terms has to hold, and in it all expressions.
+    for term in terms {
+        let ours = [is("kubernetes.io/os", images::OS), is(ARCHITECTURE, images::ARCHITECTURE)];
+        term.match_expressions.get_or_insert_default().extend(ours);
+    }
+    Some(affinity)
 }
 
 /// Pod Security `restricted`, the container's half.

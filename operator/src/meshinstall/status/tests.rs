@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{Observed, Verdict, find, first_sight, status};
 use crate::addons::AddonKind;
 use crate::addons::apply::Trouble;
+use crate::definitions::Findings;
 use crate::meshinstall::mesh::Component;
 use crate::meshinstall::validate::tests::read;
 use crate::meshinstall::validate::{RelatedImages, validate};
@@ -70,6 +71,7 @@ fn observed(control_plane: Deployment) -> Observed {
         without_effect: Some(Vec::new()),
         usage: Usage::default(),
         addon_troubles: Vec::new(),
+        definitions: Some(Findings::default()),
     }
 }
 

@@ -3,7 +3,7 @@
 use crds::install::AddonSpec;
 use url::Url;
 
-use super::{Invalid, RelatedImages, overlays, pods};
+use super::{Invalid, RelatedImages, overlays, pods, syntax};
 use crate::addons::{Addon, AddonKind, Addons};
 use crate::meshinstall::dereference::Dereferenced;
 
@@ -26,6 +26,10 @@ pub(super) fn addons(read: &Dereferenced, related: &RelatedImages) -> Result<Add
             continue;
         }
         overlays::check(&field, &own.overlays)?;
+        syntax::resources(&format!("{field}.resources"), own.resources.as_ref())?;
+        if let Some(image) = &own.image {
+            syntax::image(&format!("{field}.image"), image)?;
+        }
         let image = own.image.as_ref().or_else(|| related.addons.get(&kind));
         let addon = Addon {
             image: image.cloned().unwrap_or_else(|| kind.image().to_owned()),

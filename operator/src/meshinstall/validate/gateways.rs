@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crds::install::condition::Reason;
 use crds::install::{GatewaySpec, ServicePort, ServiceSettings, TransportProtocol};
 
-use super::{Invalid, overlays, pods};
+use super::{Invalid, overlays, pods, syntax};
 use crate::meshinstall::dereference::{Dereferenced, NamespaceState};
 use crate::meshinstall::mesh::{Gateway, GatewayPort};
 use crate::meshinstall::profile;
@@ -71,6 +71,7 @@ fn gateway(
     }
     pods::own_labels(&field("labels"), &entry.labels)?;
     overlays::check(&format!("spec.gateways[{index}]"), &entry.overlays)?;
+    syntax::resources(&field("resources"), entry.resources.as_ref())?;
     Ok(Gateway {
         name: entry.name.clone(),
         namespace,
@@ -94,6 +95,10 @@ fn gateway(
 fn service(field: &str, own: Option<&ServiceSettings>) -> Result<ServiceSettings, Invalid> {
     let settings = own.cloned().unwrap_or_default();
     pods::own_labels(&format!("{field}.labels"), &settings.labels)?;
+    syntax::annotations(&format!("{field}.annotations"), &settings.annotations)?;
+    if let Some(class) = &settings.load_balancer_class {
+        syntax::key(&format!("{field}.loadBalancerClass"), class)?;
+    }
     for (index, range) in settings.load_balancer_source_ranges.iter().enumerate() {
         if range.trim().parse::<ipnet::IpNet>().is_err() {
             return Err(Invalid::spec(

@@ -9,20 +9,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Invalid;
+use super::{Invalid, syntax};
 use crate::meshinstall::mesh::{Budget, Pods, Scale};
 
 /// Labels that the operator finds its own objects by.
 const OWN_LABELS: [&str; 3] = ["install.forestay.dev/", "app.kubernetes.io/", "istio.io/rev"];
 
-/// Refuses labels that the operator writes itself.
+/// Refuses labels that the operator writes itself, and what is no label.
 pub(super) fn own_labels(field: &str, labels: &BTreeMap<String, String>) -> Result<(), Invalid> {
     match labels.keys().find(|key| OWN_LABELS.iter().any(|prefix| key.starts_with(prefix))) {
         Some(key) => {
             let message = format!("label {key:?} is the operator's own; use another one, for example istio");
             Err(Invalid::spec(field, message))
         }
-        None => Ok(()),
+        None => syntax::labels(field, labels),
     }
 }
 
@@ -34,7 +34,8 @@ pub(super) fn scale(
     budget: Option<&DisruptionBudget>,
 ) -> Result<Scale, Invalid> {
     let standard = DisruptionBudget::default();
-    let budget = budget.unwrap_or(&standard);
+    let own = budget.unwrap_or(&standard);
+    let budget = own;
     let budget = if !budget.enabled.unwrap_or(true) {
         None
     } else if let Some(least) = &budget.min_available {
@@ -51,6 +52,13 @@ pub(super) fn scale(
     } else {
         Some(Budget::MaxUnavailable(budget.max_unavailable.clone().unwrap_or(IntOrString::Int(1))))
     };
+    for (name, number) in [("minAvailable", &own.min_available), ("maxUnavailable", &own.max_unavailable)] {
+        if let Some(IntOrString::Int(number)) = number.as_ref().filter(|number| matches!(number, IntOrString::Int(..0)))
+        {
+            let message = format!("{number} is neither a number of pods nor a percentage; write 1 or 25%");
+            return Err(Invalid::spec(format!("{part}.disruptionBudget.{name}"), message));
+        }
+    }
     if matches!(&budget, Some(Budget::MaxUnavailable(IntOrString::Int(0)))) {
         let message = "no node could be drained with 0; use at least 1, or more replicas and minAvailable";
         return Err(Invalid::spec(format!("{part}.disruptionBudget.maxUnavailable"), message));
@@ -63,6 +71,23 @@ pub(super) fn settings(part: &str, own: Option<&PodSettings>) -> Result<Pods, In
     let Some(own) = own else { return Ok(Pods::default()) };
     let field = |name: &str| format!("{part}.pod.{name}");
     own_labels(&field("labels"), &own.labels)?;
+    syntax::annotations(&field("annotations"), &own.annotations)?;
+    syntax::labels(&field("nodeSelector"), &own.node_selector)?;
+    if let Some(class) = &own.priority_class_name {
+        syntax::object_name(&field("priorityClassName"), class)?;
+    }
+    for (index, toleration) in own.tolerations.iter().enumerate() {
+        let field = |name: &str| format!("{part}.pod.tolerations[{index}].{name}");
+        if let Some(key) = &toleration.key {
+            syntax::key(&field("key"), key)?;
+        }
+        if let Some(value) = &toleration.value {
+            syntax::value(&field("value"), value)?;
+        }
+        if toleration.toleration_seconds.is_some() && toleration.effect != Some(TaintEffect::NoExecute) {
+            return Err(Invalid::spec(field("tolerationSeconds"), "needs effect NoExecute, which alone evicts pods"));
+        }
+    }
     let affinity: Option<Affinity> = if own.affinity.is_empty() {
         None
     } else {
