@@ -13,6 +13,9 @@ use futures::future::BoxFuture;
 
 use crate::scenarios::footprint::Footprint;
 
+/// Groups that only run when they are named: they take long, and say how much rather than whether.
+const ON_REQUEST: [&str; 1] = ["scale"];
+
 /// Scenarios that share a box.
 pub(crate) struct Group {
     pub(crate) name: &'static str,
@@ -37,7 +40,7 @@ pub(crate) struct Scenario {
 impl Group {
     fn selected(&self, names: &[String]) -> Vec<&Scenario> {
         let chosen = |scenario: &&Scenario| {
-            names.is_empty()
+            (names.is_empty() && !ON_REQUEST.contains(&self.name))
                 || names.iter().any(|name| name == self.name || *name == format!("{}/{}", self.name, scenario.name))
         };
         self.scenarios.iter().filter(chosen).collect()

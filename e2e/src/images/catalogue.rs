@@ -42,17 +42,31 @@ const BOOKINFO: [(&str, &str, &[&str]); 6] = [
 #[derive(Clone, Debug)]
 pub struct Binaries {
     folder: PathBuf,
+    /// Where a binary is taken from that is there.
+    preferred: Option<PathBuf>,
 }
 
 impl Binaries {
     /// The binaries in that folder, for example `target/x86_64-unknown-linux-gnu/debug`.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), preferred: None }
+    }
+
+    /// The same, but for binaries that are in that folder, for example `target/x86_64-unknown-linux-gnu/release`.
+    #[must_use]
+    pub fn preferring(self, folder: Option<PathBuf>) -> Self {
+        Self { preferred: folder, ..self }
+    }
+
+    /// Where a binary is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        let preferred = self.preferred.as_ref().map(|folder| folder.join(name)).filter(|path| path.exists());
+        preferred.unwrap_or_else(|| self.folder.join(name))
     }
 
     /// A binary's content without its symbols, which are most of a development build.
     fn stripped(&self, name: &str) -> Result<Vec<u8>> {
-        let binary = self.folder.join(name);
+        let binary = self.path(name);
         if !binary.exists() {
             bail!("{}: not built; `cargo xtask images` builds it", binary.display());
         }

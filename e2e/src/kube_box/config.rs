@@ -20,6 +20,7 @@ pub(crate) fn write(layout: &Layout) -> Result<()> {
         ("cni/10-mesh.conflist", format!("{:#}\n", cni())),
         ("kubelet.yaml", commented(&kubelet(layout))),
         ("kube-proxy.yaml", commented(&kube_proxy(layout))),
+        ("audit.yaml", commented(&audit())),
         // Nothing outside the box answers, so the pods' resolver has no upstream.
         ("resolv.conf", String::new()),
     ] {
@@ -122,6 +123,20 @@ fn kubelet(layout: &Layout) -> Value {
         "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
         "imageGCHighThresholdPercent": 100,
         "configMapAndSecretChangeDetectionStrategy": "Watch",
+    })
+}
+
+/// Who asked for what, of the service accounts that are not Kubernetes' own: scenarios count requests and writers by it.
+fn audit() -> Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+            {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+            {"level": "None"},
+        ],
     })
 }
 

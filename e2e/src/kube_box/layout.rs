@@ -88,6 +88,11 @@ impl Layout {
         format!("forestay-{}-{place:08x}", self.name)
     }
 
+    /// The API server's audit log, a line of JSON for each request of the mesh's programs.
+    pub fn audit_log(&self) -> PathBuf {
+        self.log("audit")
+    }
+
     pub(crate) fn pki(&self, file: &str) -> PathBuf {
         self.folder.join("pki").join(file)
     }

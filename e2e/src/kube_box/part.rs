@@ -122,6 +122,8 @@ pub(crate) fn command(part: Part, layout: &Layout, binaries: &Binaries) -> (Path
             // Beyond the defaults of 200 and 400, which would answer 429 where scenarios ask for a crowd.
             "--max-mutating-requests-inflight=1000".into(),
             "--max-requests-inflight=2000".into(),
+            format!("--audit-policy-file={}", path("audit.yaml")),
+            format!("--audit-log-path={}", layout.audit_log().display()),
             "--profiling=false".into(),
         ],
         Part::KubeProxy => vec![format!("--config={}", path("kube-proxy.yaml"))],

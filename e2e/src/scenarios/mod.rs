@@ -4,9 +4,11 @@ mod addons;
 mod admission;
 mod boxes;
 mod bundle;
+mod faults;
 pub(crate) mod footprint;
 mod mesh;
 mod probe;
+mod scale;
 
 use crate::runner::Group;
 
@@ -14,7 +16,7 @@ pub(crate) use boxes::{HOLD_WORD, hold};
 
 /// The table of all scenarios.
 pub(crate) fn all() -> Vec<Group> {
-    let mut groups = vec![boxes::group(), bundle::group(), admission::group()];
+    let mut groups = vec![boxes::group(), bundle::group(), admission::group(), faults::group(), scale::group()];
     let samples = mesh::samples();
     if samples.exists() {
         groups.push(mesh::group());

@@ -136,11 +136,13 @@ pub(crate) fn archives() -> Result<Vec<PathBuf>> {
     Ok(archives.into_iter().map(|archive| archive.path).collect())
 }
 
-/// The programs that were built beside this one, and what puts them into images.
+/// The programs that were built beside this one, and what puts them into images. `FORESTAY_PROGRAMS` is a folder with
+/// others, for example release builds; those that are not there are taken from beside this one.
 pub(crate) fn binaries() -> Result<images::Binaries> {
     let program = std::env::current_exe().context("the path of this program")?;
     tools::ensure_packages(&["binutils"], &progress::PlainLines)?;
-    Ok(images::Binaries::in_folder(program.parent().context("the folder of this program")?))
+    let folder = program.parent().context("the folder of this program")?;
+    Ok(images::Binaries::in_folder(folder).preferring(std::env::var_os("FORESTAY_PROGRAMS").map(PathBuf::from)))
 }
 
 /// How long a change may take to show, generously: the machine is shared and noisy.
