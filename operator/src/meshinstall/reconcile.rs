@@ -9,6 +9,7 @@ use crds::install::{MeshInstall, MeshInstallStatus, Uninstall};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::{DeserializeGuard, error_boundary::InvalidObject};
 use kube::runtime::controller::Action;
@@ -327,7 +328,7 @@ async fn report(context: &Context, install: &MeshInstall, outcomes: &[Outcome]) 
     }
 }
 
-/// Writes the status, and an event when Ready has changed.
+/// Writes the status, and an event when Ready or the state of the addons has changed.
 async fn settle(
     context: &Context,
     install: &MeshInstall,
@@ -337,18 +338,32 @@ async fn settle(
 ) -> Result<(), Error> {
     let previous = install.status.as_ref();
     let status = status::status(observed, reconciled, install.metadata.generation, previous, now);
-    let before = previous.and_then(|previous| status::find(previous, ConditionType::Ready));
-    let ready = status::find(&status, ConditionType::Ready);
-    let changed = ready.map(|c| (&c.status, &c.reason)) != before.map(|c| (&c.status, &c.reason));
-    if let Some(ready) = ready.filter(|_| changed) {
-        info!(meshinstall = %install.name_any(), generation = install.metadata.generation, reason = %ready.reason, "{}", ready.message);
-        let waiting =
-            [Reason::Progressing, Reason::WaitingForControlPlane, Reason::WaitingForEndpoints, Reason::NotFound];
-        let normal = ready.status != "False" || waiting.iter().any(|reason| reason.as_str() == ready.reason);
-        let kind = if normal { EventType::Normal } else { EventType::Warning };
-        publish(context, &event(kind, &ready.reason, &ready.message), &install.object_ref(&())).await;
+    for of in [ConditionType::Ready, ConditionType::AddonsReady] {
+        let before = previous.and_then(|previous| status::find(previous, of));
+        let condition = status::find(&status, of);
+        let changed = condition.map(|c| (&c.status, &c.reason)) != before.map(|c| (&c.status, &c.reason));
+        // Most meshes have none, and a first look at them is no news.
+        let news = |c: &&Condition| of == ConditionType::Ready || !quiet_about_addons(&c.reason);
+        if let Some(condition) = condition.filter(|_| changed).filter(news) {
+            tell(context, install, condition).await;
+        }
     }
     write_status(context, install, status).await
+}
+
+/// Whether what is said of addons is not worth an event.
+fn quiet_about_addons(reason: &str) -> bool {
+    [Reason::NoAddons, Reason::Reconciling].iter().any(|quiet| quiet.as_str() == reason)
+}
+
+/// A condition that has changed, in the log and as an event.
+async fn tell(context: &Context, install: &MeshInstall, condition: &Condition) {
+    let Condition { type_, status, reason, message, .. } = condition;
+    info!(meshinstall = %install.name_any(), generation = install.metadata.generation, condition = %type_, %reason, "{message}");
+    let waiting = [Reason::Progressing, Reason::WaitingForControlPlane, Reason::WaitingForEndpoints, Reason::NotFound];
+    let normal = status != "False" || waiting.iter().any(|waiting| waiting.as_str() == reason);
+    let kind = if normal { EventType::Normal } else { EventType::Warning };
+    publish(context, &event(kind, reason, message), &install.object_ref(&())).await;
 }
 
 /// Writes the status if it says anything new.

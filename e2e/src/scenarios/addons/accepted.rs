@@ -6,8 +6,8 @@ use forestay_e2e::kube_box::KubeBox;
 use names::resources::MESH_NAMESPACE;
 use serde_json::Value;
 
-use super::{condition, get, mesh_install, says, set};
-use crate::scenarios::mesh::{SOON, STARTED};
+use super::{condition, event, get, mesh_install, says, set};
+use crate::scenarios::mesh::STARTED;
 
 /// Each with the words that tell what to do.
 const REFUSED: [(&str, &str, &str); 11] = [
@@ -115,16 +115,7 @@ pub(super) async fn switched_off(kube: &KubeBox) -> Result<()> {
         Ok(())
     })
     .await?;
-    kube.eventually("an event tells of the claim", SOON, || async {
-        let events = kube.kubectl_ok(&["get", "events", "-A", "-o", "json"]).await?;
-        let events: Value = serde_json::from_str(&events)?;
-        let told = events["items"].as_array().into_iter().flatten().any(|event| {
-            event["reason"] == "Kept" && event["message"].as_str().is_some_and(|m| m.contains("istio-system/grafana"))
-        });
-        ensure!(told, "no event says that the claim is kept");
-        Ok(())
-    })
-    .await
+    event(kube, "Kept", "PersistentVolumeClaim istio-system/grafana").await
 }
 
 /// The kinds and names of what belongs to an addon.

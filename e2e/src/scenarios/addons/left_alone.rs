@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use forestay_e2e::kube_box::KubeBox;
 use names::resources::MESH_NAMESPACE;
 
-use super::{get, mesh_install, says, set};
+use super::{event, get, mesh_install, says, set};
 use crate::scenarios::mesh::{STARTED, sample};
 
 /// Its objects stay as they are, the condition names one and says what to do, the mesh is Ready; when they go the
@@ -23,6 +23,7 @@ pub(super) async fn the_samples_own(kube: &KubeBox) -> Result<()> {
     for words in ["spec.addons.prometheus", "istio-system/prometheus exists", "left as it is", "remove that object"] {
         ensure!(message.contains(words), "the message does not say {words:?}: {message}");
     }
+    event(kube, "ForeignObject", "spec.addons.prometheus").await?;
     let deployment = get(kube, MESH_NAMESPACE, "deployment/prometheus").await?;
     ensure!(deployment["metadata"]["ownerReferences"].is_null(), "the sample's Deployment was taken over");
     let containers = deployment["spec"]["template"]["spec"]["containers"].as_array().map_or(0, Vec::len);

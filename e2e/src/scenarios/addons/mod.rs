@@ -22,7 +22,7 @@ use futures::FutureExt as _;
 use names::resources::MESH_NAMESPACE;
 use serde_json::Value;
 
-use super::mesh::{self, STARTED};
+use super::mesh::{self, SOON, STARTED};
 use crate::runner::{Group, Scenario};
 
 /// The scenarios, in order.
@@ -137,6 +137,20 @@ async fn says(kube: &KubeBox, install: &str, status: &str, reason: &str) -> Resu
         let (found, why, text) = condition(kube, install, "AddonsReady").await?;
         ensure!(found == status && why == reason, "AddonsReady is {found} ({why}): {text}");
         Ok(text)
+    })
+    .await
+}
+
+/// Waits for an event with this reason and these words.
+async fn event(kube: &KubeBox, reason: &str, words: &str) -> Result<()> {
+    kube.eventually(&format!("an event {reason}"), SOON, || async {
+        let events = kube.kubectl_ok(&["get", "events", "-A", "-o", "json"]).await?;
+        let events: Value = serde_json::from_str(&events)?;
+        let says = |event: &Value| event["message"].as_str().is_some_and(|message| message.contains(words));
+        let told =
+            events["items"].as_array().into_iter().flatten().any(|event| event["reason"] == reason && says(event));
+        ensure!(told, "no event {reason} says {words:?}");
+        Ok(())
     })
     .await
 }
