@@ -20,7 +20,7 @@ use crate::runner::{Group, Scenario};
 const NAMESPACES: usize = 1_000;
 const PODS: usize = 10_000;
 /// How long is watched for requests while nothing happens.
-const IDLE: Duration = Duration::from_mins(5);
+const IDLE: Duration = Duration::from_mins(2);
 /// Requests at a time of those who make namespaces and pods.
 const AT_ONCE: usize = 32;
 

@@ -129,6 +129,8 @@ spec:
 
 /// Makes the mesh if it is not there, and waits until it is Ready.
 async fn installed(kube: &KubeBox) -> Result<()> {
+    // However the scenario before has left it.
+    process::scale(kube, 1).await?;
     kube.apply(MESH).await?;
     ready(kube, "default").await
 }
