@@ -109,10 +109,13 @@ pub(crate) async fn keep_and_purge(kube: &KubeBox) -> Result<()> {
         };
         let more: Vec<&String> = more.iter().filter(|line| !kept(line)).collect();
         ensure!(more.is_empty(), "left: {more:#?}");
-        // Only definitions may be gone, and all of Istio's are.
-        let istio = |line: &&String| line.starts_with("CustomResourceDefinition /") && line.ends_with(".istio.io");
-        let others: Vec<&String> = missing.iter().filter(|line| !istio(line)).collect();
-        ensure!(others.is_empty() && missing.len() == crds::istio_definitions().len(), "gone: {missing:#?}");
+        // Only definitions may be gone, with the API that they are, and all of Istio's are.
+        let istio = |line: &&String, kind: &str| line.starts_with(kind) && line.ends_with(".istio.io");
+        let definition = |line: &&String| istio(line, "CustomResourceDefinition /");
+        let others: Vec<&String> =
+            missing.iter().filter(|line| !definition(line) && !istio(line, "APIService /")).collect();
+        let gone = missing.iter().filter(definition).count();
+        ensure!(others.is_empty() && gone == crds::istio_definitions().len(), "gone: {missing:#?}");
         Ok(())
     })
     .await?;
