@@ -22,3 +22,9 @@ pub const RENDERED: &str = "install.forestay.dev/rendered";
 pub const DRY_RUN: &str = "istio.io/dry-run";
 /// On an object of Istio's: its admission is refused, whatever it says. Istio probes its validation with it.
 pub const ALWAYS_REJECT: &str = "internal.istio.io/webhook-always-reject";
+/// On the parent of an ApplySet: the tool that keeps it, and its version.
+pub const SET_TOOLING: &str = "applyset.kubernetes.io/tooling";
+/// On the parent of an ApplySet: the kinds that its members are of.
+pub const SET_KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
+/// On the parent of an ApplySet: the namespaces that its members are in.
+pub const SET_NAMESPACES: &str = "applyset.kubernetes.io/additional-namespaces";

@@ -36,5 +36,11 @@ pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 pub const TAG: &str = "istio.io/tag";
 /// On everything that the operator makes: the MeshInstall it was made for.
 pub const OWNED_BY: &str = "install.forestay.dev/owned-by";
+/// On a MeshInstall: the ApplySet that it is the parent of (KEP-3659).
+pub const SET_ID: &str = "applyset.kubernetes.io/id";
+/// On a definition: its objects may be parents of ApplySets.
+pub const SET_PARENT_TYPE: &str = "applyset.kubernetes.io/is-parent-type";
+/// On what the operator makes for one MeshInstall: the ApplySet that it is a member of.
+pub const PART_OF_SET: &str = "applyset.kubernetes.io/part-of";
 /// On everything that the operator makes: which component it belongs to.
 pub const COMPONENT: &str = "install.forestay.dev/component";

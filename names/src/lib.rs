@@ -21,10 +21,11 @@ pub mod resources;
 pub mod traffic;
 
 /// The version of everything built from this tree: image tag, `/version`, `MeshInstall.spec.version`.
-pub const VERSION: &str = match option_env!("FORESTAY_VERSION") {
-    Some(version) => version,
-    None => env!("CARGO_PKG_VERSION"),
-};
+pub const VERSION: &str = if cfg!(feature = "next-version") { NEXT_VERSION } else { env!("CARGO_PKG_VERSION") };
+
+/// What [`VERSION`] is with the feature `next-version`, by which the upgrade scenarios build this tree a second time: the
+/// minor version after.
+pub const NEXT_VERSION: &str = "0.2.0";
 
 /// The name of the revision that serves namespaces with `istio-injection=enabled`; its objects carry no suffix.
 pub const DEFAULT_REVISION: &str = "default";
@@ -34,3 +35,12 @@ pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// The id of a cluster unless configured otherwise, as Istio names it (`ISTIO_META_CLUSTER_ID`).
 pub const CLUSTER_ID: &str = "Kubernetes";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_next_version_is_the_next_minor_version() {
+        let minor: u32 = env!("CARGO_PKG_VERSION_MINOR").parse().unwrap();
+        assert_eq!(super::NEXT_VERSION, format!("{}.{}.0", env!("CARGO_PKG_VERSION_MAJOR"), minor + 1));
+    }
+}

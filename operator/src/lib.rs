@@ -9,6 +9,7 @@
 //! * `meshinstall`: one reconciliation, step by step; the steps that decide are pure
 //! * `addons`: Prometheus, Grafana, Kiali, Jaeger and Zipkin, which a MeshInstall may ask for
 //! * `definitions`: whether Istio's kinds are there; `guard`: that nobody takes the operator away before its meshes
+//! * `version`: which versions of the mesh it serves, and which changes of them it takes
 //! * `rbac`: who may do what, in one table; `answer`: a refusal of the API server in its own words
 //! * [`manifests()`]: the operator's own YAML, from the same code; `kustomize`: the same as bases; [`bundle()`]: the same as
 //!   a package for OLM
@@ -32,6 +33,7 @@ mod run;
 mod serve;
 mod tag;
 mod usage;
+mod version;
 
 pub use bundle::{bundle, released_catalogs};
 pub use manifests::{Manifest, manifests};

@@ -20,7 +20,7 @@ use serde_json::json;
 use tracing::warn;
 
 use crate::answer::words;
-use crate::meshinstall::reconcile::Context;
+use crate::meshinstall::reconcile::{Context, sidecar_version};
 use crate::meshinstall::status::{Truth, Verdict, condition};
 use crate::usage::Usage;
 
@@ -127,7 +127,7 @@ async fn reconcile(tag: Arc<DeserializeGuard<MeshRevisionTag>>, context: Arc<Con
     let version = installs
         .iter()
         .find(|install| install.name_any() == tag.spec.target_ref.name)
-        .map(|install| install.spec.image_tag().to_owned())
+        .map(|install| sidecar_version(&context, install))
         .unwrap_or_default();
     let usage = context.live.usage(&BTreeSet::from([name.clone()]), &version);
     let status = status(tag, &Observed { installs: &installs, made_for, usage }, Timestamp::now());

@@ -56,7 +56,8 @@ impl Usage {
         self.versions.values().sum()
     }
 
-    fn outdated(&self) -> usize {
+    /// How many of its pods have a sidecar of another version than new ones get.
+    pub(crate) fn outdated(&self) -> usize {
         self.versions.iter().filter(|(version, _)| **version != self.current).map(|(_, pods)| pods).sum()
     }
 
@@ -71,7 +72,7 @@ impl Usage {
     }
 }
 
-/// `2 namespaces ask for it (a, b); 12 pods carry its sidecar, 3 of them of another version (0.0.9)`.
+/// `2 namespaces ask for it (a, b); 12 pods carry its sidecar, 3 of them of another version (0.0.9); a restart ....
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MOST: usize = 5;

@@ -24,7 +24,7 @@ pub(crate) fn build(workspace: &Workspace, show: &Show) -> Result<Vec<Archive>> 
         let cache = e2e::tools::Cache::open()?;
         e2e::tools::ensure_packages(&["binutils"], show)?;
         let binaries = Binaries::in_folder(workspace.binaries());
-        let mut archives = e2e::images::mesh(&binaries, &cache)?;
+        let mut archives = e2e::images::mesh(&binaries, names::VERSION, &cache)?;
         archives.push(e2e::images::samples(&binaries, &cache)?);
         Ok(archives)
     })
@@ -35,6 +35,25 @@ pub(crate) fn build(workspace: &Workspace, show: &Show) -> Result<Vec<Archive>> 
 fn programs(workspace: &Workspace, show: &Show, step: &str) -> Result<()> {
     let log = workspace.logs("build")?.join("programs.log");
     program::succeed(workspace.cargo(&["build", "--workspace", "--bins"]), &log, show, step).map(drop)
+}
+
+/// Builds the mesh's two programs once more, as the next version, into a folder of their own. Only the workspace's crates
+/// are compiled again: the feature is of the crate `names`, which no dependency knows.
+pub(crate) fn next_version(workspace: &Workspace, show: &Show) -> Result<()> {
+    const PROGRAMS: [&str; 2] = ["forestay", "forestay-proxy"];
+    show.step("build the next version", || {
+        let log = workspace.logs("build")?.join("next-version.log");
+        let mut arguments = vec!["build", "--workspace", "--features", "forestay-names/next-version"];
+        arguments.extend(PROGRAMS.iter().flat_map(|program| ["--bin", program]));
+        program::succeed(workspace.cargo(&arguments), &log, show, "build the next version")?;
+        let folder = workspace.binaries().join(e2e::images::NEXT);
+        std::fs::create_dir_all(&folder)?;
+        for program in PROGRAMS {
+            // Copied: cargo puts this version's programs where these are.
+            std::fs::copy(workspace.binaries().join(program), folder.join(program))?;
+        }
+        Ok(())
+    })
 }
 
 #[allow(clippy::cast_precision_loss)] // a size for people

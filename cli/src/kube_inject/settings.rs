@@ -315,7 +315,7 @@ mod tests {
             ("kind: Pod\n", "mi.yaml: there is neither"),
             ("a: [\n", "mi.yaml: document 1"),
             (
-                "apiVersion: install.forestay.dev/v1alpha1\nkind: MeshInstall\nmetadata: {name: a}\nspec: {version: 0.0.0}\n",
+                "apiVersion: install.forestay.dev/v1alpha1\nkind: MeshInstall\nmetadata: {name: a}\nspec: {version: latest}\n",
                 "mi.yaml: MeshInstall a: spec.version: ",
             ),
         ];

@@ -22,6 +22,8 @@ pub enum ConditionType {
     AddonsReady,
     /// Every setting of the spec changes something. Not a part of Ready.
     SettingsEffective,
+    /// The version in force is the operator's own. Not a part of Ready.
+    UpToDate,
     /// Namespaces ask for the revision, or pods carry its sidecar. Not a part of Ready.
     InUse,
     /// Only there when it is True: trying again cannot help.
@@ -30,7 +32,7 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// All of them, in the order in which a person reads them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Reconciled,
         Self::ControlPlaneReady,
         Self::WebhookReady,
@@ -39,11 +41,12 @@ impl ConditionType {
         Self::Ready,
         Self::AddonsReady,
         Self::SettingsEffective,
+        Self::UpToDate,
         Self::InUse,
         Self::Stalled,
     ];
     /// Those that are always there.
-    pub const ALWAYS: [Self; 9] = [
+    pub const ALWAYS: [Self; 10] = [
         Self::Reconciled,
         Self::ControlPlaneReady,
         Self::WebhookReady,
@@ -52,6 +55,7 @@ impl ConditionType {
         Self::Ready,
         Self::AddonsReady,
         Self::SettingsEffective,
+        Self::UpToDate,
         Self::InUse,
     ];
 
@@ -66,6 +70,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::AddonsReady => "AddonsReady",
             Self::SettingsEffective => "SettingsEffective",
+            Self::UpToDate => "UpToDate",
             Self::InUse => "InUse",
             Self::Stalled => "Stalled",
         }
@@ -88,6 +93,9 @@ impl ConditionType {
             Self::SettingsEffective => {
                 "Every field of the spec changes something. Where it is False, the message names the fields that are accepted because Istio has them and that have no effect here. Ready does not wait for it."
             }
+            Self::UpToDate => {
+                "The version in force (`status.version`) is the operator's own. Where it is False, the message says how to start the upgrade, or how far it is. Ready does not wait for a version that is available, only for an upgrade that has begun."
+            }
             Self::InUse => {
                 "Namespaces ask for the revision, or pods carry its sidecar; the message counts them. A deletion waits while it is so."
             }
@@ -109,8 +117,12 @@ pub enum Reason {
     Healthy,
     /// A field is wrong.
     InvalidSpec,
-    /// `spec.version` is not ours.
+    /// `spec.version` is none that this operator serves.
     UnknownVersion,
+    /// `spec.version` is older than what is in force.
+    DowngradeRefused,
+    /// Between what is in force and this operator lies a minor version.
+    VersionSkipped,
     /// Another MeshInstall has the revision.
     RevisionTaken,
     /// An object of the same name belongs to someone else.
@@ -145,6 +157,8 @@ pub enum Reason {
     PodRefused,
     /// Running, but not ready for too long.
     NotReady,
+    /// The control plane cannot use the mesh's certificate authority.
+    AuthorityUnusable,
     /// Deployment missing.
     NotFound,
     /// Deletion under way.
@@ -155,6 +169,14 @@ pub enum Reason {
     AllEffective,
     /// Some settings do not count.
     WithoutEffect,
+    /// The version in force is the operator's own.
+    Current,
+    /// The operator has a newer one.
+    UpgradeAvailable,
+    /// The parts are taken to another version, one after the other.
+    Upgrading,
+    /// One of them does not come up.
+    UpgradeStopped,
     /// Somebody uses the revision.
     ReferencedByWorkloads,
     /// Nobody does.
@@ -177,12 +199,14 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 43] = [
         Self::Reconciling,
         Self::Applied,
         Self::Healthy,
         Self::InvalidSpec,
         Self::UnknownVersion,
+        Self::DowngradeRefused,
+        Self::VersionSkipped,
         Self::RevisionTaken,
         Self::ForeignObject,
         Self::NamespaceUnavailable,
@@ -200,11 +224,16 @@ impl Reason {
         Self::ContainerConfigError,
         Self::PodRefused,
         Self::NotReady,
+        Self::AuthorityUnusable,
         Self::NotFound,
         Self::Deleting,
         Self::SwitchedOff,
         Self::AllEffective,
         Self::WithoutEffect,
+        Self::Current,
+        Self::UpgradeAvailable,
+        Self::Upgrading,
+        Self::UpgradeStopped,
         Self::ReferencedByWorkloads,
         Self::NotReferencedByAnything,
         Self::RefNotFound,
@@ -224,6 +253,8 @@ impl Reason {
             Self::Healthy => "Healthy",
             Self::InvalidSpec => "InvalidSpec",
             Self::UnknownVersion => "UnknownVersion",
+            Self::DowngradeRefused => "DowngradeRefused",
+            Self::VersionSkipped => "VersionSkipped",
             Self::RevisionTaken => "RevisionTaken",
             Self::ForeignObject => "ForeignObject",
             Self::NamespaceUnavailable => "NamespaceUnavailable",
@@ -241,11 +272,16 @@ impl Reason {
             Self::ContainerConfigError => "ContainerConfigError",
             Self::PodRefused => "PodRefused",
             Self::NotReady => "NotReady",
+            Self::AuthorityUnusable => "AuthorityUnusable",
             Self::NotFound => "NotFound",
             Self::Deleting => "Deleting",
             Self::SwitchedOff => "SwitchedOff",
             Self::AllEffective => "AllEffective",
             Self::WithoutEffect => "WithoutEffect",
+            Self::Current => "Current",
+            Self::UpgradeAvailable => "UpgradeAvailable",
+            Self::Upgrading => "Upgrading",
+            Self::UpgradeStopped => "UpgradeStopped",
             Self::ReferencedByWorkloads => "ReferencedByWorkloads",
             Self::NotReferencedByAnything => "NotReferencedByAnything",
             Self::RefNotFound => "RefNotFound",
@@ -262,18 +298,23 @@ impl Reason {
     pub fn on(self) -> &'static [ConditionType] {
         use ConditionType::{
             AddonsReady, ControlPlaneReady, DefinitionsReady, GatewaysReady, InUse, Ready, Reconciled,
-            SettingsEffective, Stalled, WebhookReady,
+            SettingsEffective, Stalled, UpToDate, WebhookReady,
         };
         match self {
             Self::Reconciling | Self::Deleting => &ConditionType::ALWAYS,
             Self::AllEffective | Self::WithoutEffect => &[SettingsEffective],
+            Self::Current | Self::UpgradeAvailable | Self::UpgradeStopped => &[UpToDate],
+            Self::Upgrading => &[UpToDate, Ready],
             Self::SwitchedOff => &[ControlPlaneReady, WebhookReady],
             Self::ReferencedByWorkloads | Self::NotReferencedByAnything => &[InUse],
             Self::Applied => &[Reconciled],
             Self::Healthy | Self::RefNotFound | Self::NameAlreadyExists | Self::WaitingForRevision => &[Ready],
-            Self::InvalidSpec | Self::UnknownVersion | Self::RevisionTaken | Self::NamespaceUnavailable => {
-                &[Reconciled, Ready, Stalled]
-            }
+            Self::InvalidSpec
+            | Self::UnknownVersion
+            | Self::DowngradeRefused
+            | Self::VersionSkipped
+            | Self::RevisionTaken
+            | Self::NamespaceUnavailable => &[Reconciled, Ready, Stalled],
             Self::ForeignObject => &[Reconciled, Ready, AddonsReady, Stalled],
             Self::ApplyFailed => &[Reconciled, Ready, AddonsReady],
             Self::Available => &[ControlPlaneReady, WebhookReady, GatewaysReady, AddonsReady],
@@ -281,6 +322,7 @@ impl Reason {
             Self::OperatorGone => &[Reconciled, Ready],
             Self::DefinitionsCurrent | Self::DefinitionsDiffer => &[DefinitionsReady],
             Self::DefinitionsMissing => &[DefinitionsReady, Ready],
+            Self::AuthorityUnusable => &[ControlPlaneReady, Ready],
             Self::NoGateways => &[GatewaysReady],
             Self::WaitingForControlPlane => &[GatewaysReady, Ready],
             Self::WaitingForEndpoints => &[WebhookReady, Ready],
@@ -303,7 +345,13 @@ impl Reason {
             Self::Healthy => "Everything runs.",
             Self::InvalidSpec => "A field cannot be honoured; the message names it. What ran before goes on running.",
             Self::UnknownVersion => {
-                "This operator does not have `spec.version`. Set the version that the message names, or install the operator of that version."
+                "This operator does not have `spec.version`, or it is no version at all. Set the version that the message names, or install the operator of that version. What ran before goes on running and is kept as it was."
+            }
+            Self::DowngradeRefused => {
+                "`spec.version` is older than `status.version`, and a mesh is not taken back. Set the version that the message names. What runs goes on running and is kept as it is."
+            }
+            Self::VersionSkipped => {
+                "The version in force is older than the minor version before the operator's. What runs goes on running and nobody keeps it: install the operator that the message names first."
             }
             Self::RevisionTaken => {
                 "An older MeshInstall has this `spec.revision`. Delete one of the two, or choose another revision."
@@ -342,10 +390,23 @@ impl Reason {
                 "The API server refuses the pods, for example by quota or by an admission policy; the message has its words."
             }
             Self::NotReady => "Pods run but are not ready; the message names them.",
+            Self::AuthorityUnusable => {
+                "Secret `cacerts` or `istio-ca-secret` holds no authority that can sign; the message names the Secret and its key. It is never overwritten."
+            }
             Self::NotFound => "A Deployment is missing; the operator puts it back.",
             Self::Deleting => "The MeshInstall is being deleted; the message says what is still there.",
             Self::SwitchedOff => "The spec, or its profile, has switched this part off.",
             Self::AllEffective => "Every field of the spec changes something.",
+            Self::Current => "The version in force is the operator's own.",
+            Self::UpgradeAvailable => {
+                "The operator has a newer version than the one in force. Setting `spec.version` to it starts the upgrade."
+            }
+            Self::Upgrading => {
+                "The parts are taken to `spec.version` one after the other; the message says which is under way."
+            }
+            Self::UpgradeStopped => {
+                "A part does not come up in its new version, so the later ones keep theirs and everything that ran goes on serving. Mend what the message names, or set `spec.version` back to `status.version`."
+            }
             Self::ReferencedByWorkloads => "Namespaces or pods use the revision; the message counts them.",
             Self::NotReferencedByAnything => "No namespace asks for the revision, and no pod carries its sidecar.",
             Self::RefNotFound => "Of a MeshRevisionTag: there is no MeshInstall of the name that it points at.",

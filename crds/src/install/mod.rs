@@ -29,7 +29,7 @@ pub use resources::{Quantity, Resources};
 pub use spec::{
     ImagePullPolicy, LogLevel, MeshInstall, MeshInstallSpec, Profile, ProxySpec, SecretReference, Uninstall,
 };
-pub use status::{ComponentStatus, DataPlaneStatus, MeshInstallStatus};
+pub use status::{ComponentStatus, DataPlaneStatus, ImagesStatus, MeshInstallStatus};
 pub use tag::{MeshRevisionTag, MeshRevisionTagSpec, MeshRevisionTagStatus, TargetKind, TargetReference};
 pub use workload::{
     Autoscaling, DisruptionBudget, EnvironmentVariable, Overlay, OverlayKind, PodSettings, TaintEffect, Toleration,

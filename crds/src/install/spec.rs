@@ -23,6 +23,7 @@ use super::workload::WorkloadSpec;
     plural = "meshinstalls",
     shortname = "mi",
     category = "mesh",
+    label("applyset.kubernetes.io/is-parent-type", "true"),
     status = "MeshInstallStatus",
     derive = "PartialEq",
     doc = "One revision of the mesh: its control plane, its webhook, its gateways and the settings of its proxies.",
@@ -38,6 +39,7 @@ use super::workload::WorkloadSpec;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Profile", type_ = "string", json_path = ".spec.profile", priority = 1),
     printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.namespace", priority = 1),
+    printcolumn(name = "In force", type_ = "string", json_path = ".status.version", priority = 1, description = "Version that the last finished installation or upgrade came to"),
     printcolumn(name = "Pods", type_ = "integer", json_path = ".status.dataPlane.pods", priority = 1, description = "Pods that carry its sidecar"),
     printcolumn(name = "Outdated", type_ = "integer", json_path = ".status.dataPlane.outdated", priority = 1, description = "Those of them of another version"),
     printcolumn(
@@ -51,7 +53,9 @@ use super::workload::WorkloadSpec;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MeshInstallSpec {
-    /// Version of the control plane and of the proxies. The operator brings the version it was built as, and refuses others.
+    /// Version of the control plane and of the proxies. By default the operator's own, and then written down: a newer
+    /// operator goes on serving it, and a change starts the upgrade. An operator serves its own minor version up to
+    /// itself and the minor version before; what is older than `status.version` is refused.
     #[serde(default = "version")]
     #[schemars(length(min = 1, max = 64))]
     pub version: String,

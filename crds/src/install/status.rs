@@ -18,7 +18,13 @@ pub struct MeshInstallStatus {
     /// `Healthy`, or the reason of the first condition that is not True.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// Reconciled, ControlPlaneReady, WebhookReady, GatewaysReady, and Ready, which sums them up; AddonsReady, SettingsEffective, InUse; Stalled when it is.
+    /// The version in force: what the last installation or upgrade that was finished came to. It is not taken back below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The images of the version in force, where no part names its own. A newer operator keeps the version with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<ImagesStatus>,
+    /// Reconciled, ControlPlaneReady, WebhookReady, GatewaysReady, and Ready, which sums them up; AddonsReady, SettingsEffective, UpToDate, InUse; Stalled when it is.
     #[serde(default)]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -29,6 +35,16 @@ pub struct MeshInstallStatus {
     /// Who uses this revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_plane: Option<DataPlaneStatus>,
+}
+
+/// Images of a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImagesStatus {
+    /// Of control plane and webhook.
+    pub forestay: String,
+    /// Of sidecars and gateways.
+    pub proxy: String,
 }
 
 /// Who uses a revision.

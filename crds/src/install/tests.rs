@@ -40,7 +40,7 @@ fn columns_that_a_person_sees() {
             .collect()
     };
     assert_eq!(of(false), ["Version", "Revision", "Ready", "Status", "Age"]);
-    assert_eq!(of(true), ["Profile", "Namespace", "Pods", "Outdated", "Message"]);
+    assert_eq!(of(true), ["Profile", "Namespace", "In force", "Pods", "Outdated", "Message"]);
 }
 
 #[test]

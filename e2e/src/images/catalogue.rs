@@ -15,6 +15,8 @@ use super::{
 };
 use crate::tools::Cache;
 
+/// The folder of the next version's programs, beside this version's.
+pub const NEXT: &str = "next";
 /// The folder of the archives in the cache.
 const FOLDER: &str = "images";
 /// The tag of Bookinfo's images in upstream's YAML.
@@ -64,11 +66,20 @@ impl Binaries {
         preferred.unwrap_or_else(|| self.folder.join(name))
     }
 
+    /// Those of the same code under [`names::NEXT_VERSION`], which `cargo xtask test` builds for the upgrade scenarios.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self::in_folder(self.folder.join(NEXT))
+    }
+
     /// A binary's content without its symbols, which are most of a development build.
     fn stripped(&self, name: &str) -> Result<Vec<u8>> {
         let binary = self.path(name);
         if !binary.exists() {
-            bail!("{}: not built; `cargo xtask images` builds it", binary.display());
+            bail!(
+                "{}: not built; `cargo xtask images` builds it, `cargo xtask test --scenario upgrade` those of the next version",
+                binary.display()
+            );
         }
         let stripped = tempfile::NamedTempFile::new()?;
         let output = Command::new("strip")
@@ -84,7 +95,7 @@ impl Binaries {
 }
 
 /// Builds the mesh's own two images: the proxy and the multi-call binary.
-pub fn mesh(binaries: &Binaries, cache: &Cache) -> Result<Vec<Archive>> {
+pub fn mesh(binaries: &Binaries, version: &str, cache: &Cache) -> Result<Vec<Archive>> {
     let image = |name: &str, binary: &str, path: &str| {
         let mut layer = Layer::new();
         layer.file(path, 0o755, binaries.stripped(binary)?);
@@ -93,7 +104,7 @@ pub fn mesh(binaries: &Binaries, cache: &Cache) -> Result<Vec<Archive>> {
         layer.file("/etc/passwd", 0o644, format!("root:x:0:0::/:\nistio-proxy:x:{id}:{id}::/:\n"));
         layer.file("/etc/group", 0o644, format!("root:x:0:\nistio-proxy:x:{id}:\n"));
         let image = Image {
-            reference: names::images::reference(names::images::HUB, name, names::VERSION),
+            reference: names::images::reference(names::images::HUB, name, version),
             layers: vec![SealedLayer::new(&layer)?],
             entrypoint: vec![path.to_owned()],
             environment: vec!["PATH=/usr/local/bin".to_owned()],

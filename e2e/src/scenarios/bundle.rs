@@ -39,7 +39,7 @@ pub(crate) fn group() -> Group {
 }
 
 fn archives() -> Result<Vec<PathBuf>> {
-    let archives = images::mesh(&binaries()?, &tools::Cache::open()?)?;
+    let archives = images::mesh(&binaries()?, names::VERSION, &tools::Cache::open()?)?;
     Ok(archives.into_iter().map(|archive| archive.path).collect())
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod footprint;
 mod mesh;
 mod probe;
 mod scale;
+mod upgrade;
 
 use crate::runner::Group;
 
@@ -21,9 +22,10 @@ pub(crate) fn all() -> Vec<Group> {
     if samples.exists() {
         groups.push(mesh::group());
         groups.push(addons::group());
+        groups.push(upgrade::group());
     } else {
         eprintln!(
-            "SKIPPED: groups mesh and addons: {} is not there; set FORESTAY_SAMPLES to Istio's samples",
+            "SKIPPED: groups mesh, addons and upgrade: {} is not there; set FORESTAY_SAMPLES to Istio's samples",
             samples.display()
         );
     }

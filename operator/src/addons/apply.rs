@@ -128,7 +128,8 @@ fn failed(addon: AddonKind, reason: Reason, error: &ApplyError) -> Trouble {
 /// What is there of an addon that is not brought in, and is ours: it stays, and is not superfluous.
 fn as_they_are(objects: Vec<Rendered>, found: Vec<Found>) -> Vec<Outcome> {
     let ours = objects.into_iter().zip(found).filter_map(|(rendered, found)| Some((rendered, found.ok()??)));
-    ours.map(|(rendered, current)| Outcome { rendered, current: Some(current), done: Done::Ignored }).collect()
+    ours.map(|(rendered, current)| Outcome { rendered, current: Some(current), done: Done::Ignored, later: false })
+        .collect()
 }
 
 #[cfg(test)]

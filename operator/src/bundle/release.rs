@@ -1,8 +1,9 @@
 //! Which version takes over from which, in OLM's terms.
 
-use semver::{Prerelease, Version};
+use semver::Version;
 
 use super::PACKAGE;
+use crate::version::oldest;
 
 /// The versions that have been published, oldest first. Publishing one adds it here; its file in `config/catalog` then
 /// stays as it is.
@@ -60,15 +61,9 @@ impl Release {
         self.before.iter().rfind(|before| channel == CANDIDATE || before.pre.is_empty()).map(name)
     }
 
-    /// The versions that can be upgraded to it in one step: those of the same minor version and of the one before,
-    /// because the operator takes a mesh no further than that.
+    /// The versions that can be upgraded to it in one step: those whose meshes it serves.
     pub(super) fn skip_range(&self) -> String {
-        let Version { major, minor, .. } = self.version;
-        let mut from = Version::new(major, minor.saturating_sub(1), 0);
-        if minor == 0 {
-            from.pre = Prerelease::new("0").unwrap_or_default();
-        }
-        format!(">={from} <{}", self.version)
+        format!(">={} <{}", oldest(&self.version), self.version)
     }
 
     /// The releases before it, each with its own predecessors.

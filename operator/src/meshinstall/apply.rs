@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::build::{self, Rendered};
 use super::mesh::Mesh;
 use super::status;
+use super::upgrade::{self, Turn};
 use crate::answer::words;
 use crate::live::Live;
 
@@ -22,7 +23,9 @@ use crate::live::Live;
 pub(crate) enum ApplyError {
     /// Somebody else's; nothing has been written.
     #[error(
-        "{object} exists and was not made for this MeshInstall ({owner}); remove it, or choose another spec.namespace or spec.revision"
+        "{object} exists and was not made for this MeshInstall ({owner}); remove it, hand it over by the label {}=<name of this MeshInstall>, or \
+         choose another spec.namespace or spec.revision",
+        labels::OWNED_BY
     )]
     Foreign {
         /// `Deployment istio-system/istiod`.
@@ -49,6 +52,8 @@ pub(crate) struct Outcome {
     /// The object in the cluster; None while it waits for the control plane and has never been there.
     pub(crate) current: Option<Arc<DynamicObject>>,
     pub(crate) done: Done,
+    /// It is in the version before, or waits to leave it: its turn in an upgrade has not come.
+    pub(crate) later: bool,
 }
 
 /// What was done about an object.
@@ -64,7 +69,7 @@ pub(crate) enum Done {
     Changed,
     /// It had been edited, and was put back.
     Restored,
-    /// It waits for the control plane.
+    /// It waits for the control plane, or for its turn in an upgrade.
     Waiting,
 }
 
@@ -121,12 +126,13 @@ fn contains(live: &Value, wanted: &Value) -> bool {
 }
 
 /// Brings everything in, in order. `installs` are the names of all MeshInstalls: what was made for one that is gone is
-/// nobody's any more.
+/// nobody's any more. `before` is what the version in force consists of, while an upgrade is under way.
 pub(crate) async fn apply(
     client: &Client,
     live: &Live,
     mesh: &Mesh,
     objects: Vec<Rendered>,
+    before: Option<&[Rendered]>,
     installs: &[String],
 ) -> Result<Vec<Outcome>, ApplyError> {
     create_namespace(client, live, &mesh.namespace).await?;
@@ -136,9 +142,13 @@ pub(crate) async fn apply(
     }
 
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(objects.len());
-    for (rendered, current) in objects.into_iter().zip(present) {
-        let control_plane_ready = status::control_plane_available(&outcomes);
-        outcomes.push(bring_in(client, rendered, current, control_plane_ready).await?);
+    for (turn, current) in upgrade::turns(objects, before, &present).into_iter().zip(present) {
+        let ready = status::control_plane_available(&outcomes);
+        outcomes.push(match turn {
+            Turn::Now(rendered) => bring_in(client, rendered, current, ready).await?,
+            Turn::Before(rendered) => Outcome { later: true, ..bring_in(client, rendered, current, ready).await? },
+            Turn::Wait(rendered) => Outcome { rendered, current, done: Done::Waiting, later: true },
+        });
     }
     Ok(outcomes)
 }
@@ -171,7 +181,7 @@ pub(crate) async fn bring_in(
             (Some(Arc::new(written)), done)
         }
     };
-    Ok(Outcome { rendered, current, done })
+    Ok(Outcome { rendered, current, done, later: false })
 }
 
 /// The object as it is in the cluster, from the watch or, when that does not know it, by asking: it may be there

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::install::{MeshInstall, MeshInstallSpec, MeshRevisionTag};
+use crds::install::{ImagesStatus, MeshInstall, MeshInstallSpec, MeshRevisionTag};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ApiResource;
@@ -21,6 +21,9 @@ pub(crate) struct Dereferenced {
     pub(crate) name: String,
     pub(crate) uid: String,
     pub(crate) spec: MeshInstallSpec,
+    /// The version in force, as the status has it, and its images.
+    pub(crate) in_force: Option<String>,
+    pub(crate) images_in_force: Option<ImagesStatus>,
     /// All other MeshInstalls that are not being deleted.
     pub(crate) others: Vec<Other>,
     /// Every namespace that the spec names; one that does not exist is not there.
@@ -85,6 +88,8 @@ pub(crate) async fn dereference(
     Ok(Dereferenced {
         name: install.name_any(),
         uid: install.uid().unwrap_or_default(),
+        in_force: install.status.as_ref().and_then(|status| status.version.clone()),
+        images_in_force: install.status.as_ref().and_then(|status| status.images.clone()),
         others: others(install, all),
         namespaces,
         foreign_control_planes: live.foreign_control_planes(&spec.namespace),

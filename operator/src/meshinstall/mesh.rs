@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use names::{labels, resources};
 use serde_json::{Map, Value};
 
+use super::applyset;
 use crate::addons::{AddonKind, Addons};
 
 /// One part of the mesh, as the label `install.forestay.dev/component` names it.
@@ -61,6 +62,7 @@ pub(crate) struct Mesh {
     pub(crate) revision: String,
     /// Tags that lead to it, too.
     pub(crate) tags: BTreeSet<String>,
+    /// The version that is rendered: the spec's, or the one in force where the spec's is refused.
     pub(crate) version: String,
     pub(crate) images: Images,
     /// None where the spec has switched it off.
@@ -88,6 +90,9 @@ pub(crate) struct Images {
     pub(crate) hub: String,
     pub(crate) tag: String,
     pub(crate) pull_policy: &'static str,
+    /// Of the parts that name none: control plane and webhook, and the proxies.
+    pub(crate) forestay: String,
+    pub(crate) proxy: String,
     /// Names of Secrets, in each pod's own namespace.
     pub(crate) pull_secrets: Vec<String>,
 }
@@ -213,9 +218,11 @@ impl Mesh {
 
     /// Metadata of a cluster-scoped object of ours.
     pub(crate) fn cluster_object(&self, component: Component, name: &str) -> ObjectMeta {
+        let mut all = self.labels(component);
+        all.insert(labels::PART_OF_SET.to_owned(), applyset::id(&self.name));
         ObjectMeta {
             name: Some(name.to_owned()),
-            labels: Some(self.labels(component)),
+            labels: Some(all),
             owner_references: Some(vec![self.owner()]),
             ..ObjectMeta::default()
         }

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crds::install::condition::{ConditionType, Reason};
-use crds::install::{MeshInstall, MeshInstallStatus, Uninstall};
+use crds::install::{ImagesStatus, MeshInstall, MeshInstallSpec, MeshInstallStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
-use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::{DeserializeGuard, error_boundary::InvalidObject};
@@ -16,21 +16,23 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource, ResourceExt};
 use names::resources;
-use serde_json::{Value, json};
+use serde_json::{Value, from_value, json};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::apply::{self, ApplyError, Done, Outcome};
+use super::applyset::Record;
+use super::authority;
 use super::build::{self, Admission, RenderError, Rendered};
-use super::dereference::{self, dereference};
-use super::finalize::{self, Next};
-use super::mesh::Component;
+use super::deletion;
+use super::dereference::{self, Dereferenced, dereference};
+use super::mesh::{Component, Images, Mesh};
 use super::prune::{self, Owned};
-use super::purge::{Extent, purge};
 use super::status::{self, Observed, Verdict};
 use super::tokens;
 use super::trust::WebhookCa;
-use super::validate::{Invalid, RelatedImages, validate};
+use super::upgrade::{self, Versions};
+use super::validate::{Invalid, RelatedImages, validate, version};
 use crate::addons;
 use crate::addons::apply::Trouble;
 use crate::answer::words;
@@ -43,8 +45,6 @@ use crate::usage::Usage;
 
 /// How soon a MeshInstall that does not fit beside something else is looked at again: what it collides with is not watched.
 const RECHECK: Duration = Duration::from_secs(10);
-/// How soon a deletion is looked at again should a watch miss an event.
-const DELETION_RECHECK: Duration = Duration::from_secs(5);
 
 /// What a reconciliation works with.
 pub(crate) struct Context {
@@ -76,7 +76,7 @@ impl Authorities {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace.to_owned(), authority);
     }
 
-    fn forget(&self, namespace: &str) {
+    pub(super) fn forget(&self, namespace: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
     }
 }
@@ -96,7 +96,7 @@ impl Made {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(install.to_owned(), object));
     }
 
-    fn forget(&self, install: &str) {
+    pub(super) fn forget(&self, install: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _)| of != install);
     }
 }
@@ -118,7 +118,7 @@ pub(crate) enum Error {
     Authority(#[from] rcgen::Error),
 }
 
-fn request(doing: &'static str) -> impl FnOnce(kube::Error) -> Error {
+pub(super) fn request(doing: &'static str) -> impl FnOnce(kube::Error) -> Error {
     move |source| Error::Request { doing, source }
 }
 
@@ -130,7 +130,7 @@ pub(crate) async fn reconcile(
     let timer = context.metrics.reconciliation();
     context.live.ready().await;
     let result = match &guarded.0 {
-        Ok(install) if install.metadata.deletion_timestamp.is_some() => delete(&context, install).await,
+        Ok(install) if install.metadata.deletion_timestamp.is_some() => deletion::delete(&context, install).await,
         Ok(install) => bring_about(&context, install).await,
         Err(invalid) => report_unreadable(&context, invalid).await,
     };
@@ -153,19 +153,31 @@ async fn bring_about(context: &Context, install: &MeshInstall) -> Result<Action,
     }
 
     match steps(context, install, now).await {
-        Ok(Applied { outcomes, addon_troubles, without_effect, action }) => {
+        Ok(Applied { outcomes, addon_troubles, mesh, refused, action }) => {
             report(context, install, &outcomes).await;
             let pods = context.live.pods_of(&install.name_any());
             let definitions = context.definitions.look(&context.client, &context.live).await;
-            let observed = Observed::after_apply(&outcomes, pods, usage(context, install), without_effect);
-            let observed = Observed { addon_troubles, definitions, ..observed };
-            settle(context, install, &observed, Verdict::applied(outcomes.len()), now).await?;
+            let in_force = install.status.as_ref().and_then(|status| status.version.as_deref());
+            let versions = Versions::new(in_force, &mesh.version, upgrade::reached(&outcomes));
+            let Images { forestay, proxy, .. } = mesh.images;
+            let images = ImagesStatus { forestay, proxy };
+            let usage = usage(context, install);
+            let authority = authority_trouble(context, &mesh.namespace, &outcomes, now).await?;
+            let observed = Observed::after_apply(&outcomes, pods, usage, mesh.without_effect, versions, images);
+            let observed = Observed { authority, addon_troubles, definitions, ..observed };
+            let verdict = match refused {
+                // What is in force is kept all the same.
+                Some(invalid) => Verdict::failed(invalid.reason, invalid.to_string()),
+                None => Verdict::applied(outcomes.len()),
+            };
+            settle(context, install, &observed, verdict, now).await?;
             Ok(action)
         }
         Err(Stop::Invalid(invalid)) => {
             let verdict = Verdict::failed(invalid.reason, invalid.to_string());
             settle(context, install, &as_watched(context, install).await, verdict, now).await?;
-            let fixable_by_the_spec_alone = matches!(invalid.reason, Reason::InvalidSpec | Reason::UnknownVersion);
+            let fixable_by_the_spec_alone =
+                matches!(invalid.reason, Reason::InvalidSpec | Reason::UnknownVersion | Reason::VersionSkipped);
             Ok(if fixable_by_the_spec_alone { Action::await_change() } else { Action::requeue(RECHECK) })
         }
         Err(Stop::Failed(error)) => {
@@ -197,8 +209,10 @@ struct Applied {
     outcomes: Vec<Outcome>,
     /// Addons that could not be brought in.
     addon_troubles: Vec<Trouble>,
-    /// Fields of the spec that change nothing.
-    without_effect: Vec<String>,
+    /// What was rendered.
+    mesh: Mesh,
+    /// Why it is not the version that the spec asks for.
+    refused: Option<Invalid>,
     /// When to look again.
     action: Action,
 }
@@ -222,10 +236,17 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
             || is_there(ApiResource::erase::<ValidatingWebhookConfiguration>(&()), mesh.validating_configuration()),
     };
     let objects = build::build(&mesh, &authority, admission).map_err(Error::from)?;
+    let before = match before(&read, &mesh, &context.related_images) {
+        Some(before) => Some(build::build(&before, &authority, admission).map_err(Error::from)?),
+        None => None,
+    };
+
+    let grown = Record::of(objects.iter().chain(before.iter().flatten())).grown(install);
+    write_record(context, install, &grown).await?;
 
     let names: Vec<String> = installs.iter().map(ResourceExt::name_any).collect();
     let (objects, of_addons) = addons::apply::split(objects);
-    let mut outcomes = apply::apply(client, live, &mesh, objects, &names).await?;
+    let mut outcomes = apply::apply(client, live, &mesh, objects, before.as_deref(), &names).await?;
     context.authorities.note(&mesh.namespace, authority.clone());
     let pods = live.pods_of(&mesh.name);
     let renewed = tokens::renew(client, &outcomes, &pods);
@@ -239,7 +260,10 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
     outcomes.extend(more);
 
     let owned = live.owned_by(&mesh.name);
-    let superfluous = prune::superfluous(&owned, outcomes.iter().map(|outcome| &outcome.rendered));
+    // What the version before needs stays until it has gone.
+    let still = before.iter().flatten().filter(|_| outcomes.iter().any(|outcome| outcome.later));
+    let kept: Vec<&Rendered> = outcomes.iter().map(|outcome| &outcome.rendered).chain(still).collect();
+    let superfluous = prune::superfluous(&owned, kept.iter().copied());
     keep_data(context, install, &owned, &superfluous).await;
     for gone in superfluous {
         prune::delete(client, gone).await.map_err(|(object, source)| Error::Delete { object, source })?;
@@ -250,10 +274,15 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
         let event = Event { secondary, ..event(EventType::Normal, "Pruned", &text) };
         publish(context, &event, &install.object_ref(&())).await;
     }
+    let record = Record::of(kept).keeping(owned.iter().filter(|one| prune::holds_data(one)));
+    if grown != record {
+        write_record(context, install, &record).await?;
+    }
+    let refused = version(&read).map_err(Stop::Invalid)?.refused.map(Invalid::version);
     let again = authority.next_change(now).max(Duration::from_secs(1));
     // What an addon collides with is not watched.
     let action = Action::requeue(if addon_troubles.is_empty() { again } else { again.min(RECHECK) });
-    Ok(Applied { outcomes, addon_troubles, without_effect: mesh.without_effect, action })
+    Ok(Applied { outcomes, addon_troubles, mesh, refused, action })
 }
 
 /// Tells of the claims that stay where an addon is switched off.
@@ -288,19 +317,53 @@ async fn authority(
     Ok(WebhookCa::settle(secret.as_ref(), last(), now)?)
 }
 
+/// What keeps the control plane from its certificate authority, looked at only while it is not ready.
+async fn authority_trouble(
+    context: &Context,
+    namespace: &str,
+    outcomes: &[Outcome],
+    now: Timestamp,
+) -> Result<Option<String>, Error> {
+    if status::control_plane_available(outcomes) {
+        return Ok(None);
+    }
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let unread = || request("the mesh's certificate authority cannot be read");
+    let plugged = secrets.get_opt(resources::PLUGGED_CA_SECRET).await.map_err(unread())?;
+    let own = secrets.get_opt(resources::CA_SECRET).await.map_err(unread())?;
+    Ok(authority::trouble(namespace, plugged.as_ref(), own.as_ref(), now))
+}
+
+/// The same mesh in the version in force, while it goes to another.
+fn before(read: &Dereferenced, mesh: &Mesh, related: &RelatedImages) -> Option<Mesh> {
+    let in_force = read.in_force.clone().filter(|version| *version != mesh.version)?;
+    let spec = MeshInstallSpec { version: in_force, ..read.spec.clone() };
+    validate(&Dereferenced { spec, ..read.clone() }, related).ok()
+}
+
 async fn as_watched(context: &Context, install: &MeshInstall) -> Observed {
     let name = install.name_any();
+    let in_force = install.status.as_ref().and_then(|status| status.version.as_deref());
     let (owned, pods) = (context.live.owned_by(&name), context.live.pods_of(&name));
-    let mut observed = Observed::from_watches(&owned, pods, usage(context, install));
+    let versions = Versions::unsettled(in_force);
+    let mut observed = Observed::from_watches(&owned, pods, usage(context, install), versions);
     observed.definitions = context.definitions.look(&context.client, &context.live).await;
     observed
 }
 
 /// Who uses the revision of this MeshInstall.
-fn usage(context: &Context, install: &MeshInstall) -> Usage {
+pub(super) fn usage(context: &Context, install: &MeshInstall) -> Usage {
     let mut names = tag::pointing_at(install, &context.live.installs(), &context.live.tags());
     names.insert(install.spec.revision.clone());
-    context.live.usage(&names, install.spec.image_tag())
+    context.live.usage(&names, &sidecar_version(context, install))
+}
+
+/// What sidecars of new pods call their version: what the webhook is told, which in an upgrade comes after the webhook.
+pub(crate) fn sidecar_version(context: &Context, install: &MeshInstall) -> String {
+    let (kind, name) = (ApiResource::erase::<ConfigMap>(&()), resources::injector(&install.spec.revision));
+    let settings = context.live.get(&kind, Some(&install.spec.namespace), &name);
+    let injected = settings.and_then(|settings| upgrade::injected_version(&settings));
+    injected.unwrap_or_else(|| install.spec.image_tag().to_owned())
 }
 
 /// Tells of what was put back: somebody has edited or deleted it and should know what to do instead.
@@ -337,7 +400,11 @@ async fn settle(
     now: Timestamp,
 ) -> Result<(), Error> {
     let previous = install.status.as_ref();
-    let status = status::status(observed, reconciled, install.metadata.generation, previous, now);
+    let status = status::status(observed, reconciled, install.metadata.generation, previous, &install.name_any(), now);
+    if let Some((kind, reason, note)) = upgrade_news(previous, &status) {
+        info!(meshinstall = %install.name_any(), reason, "{note}");
+        publish(context, &event(kind, reason, &note), &install.object_ref(&())).await;
+    }
     for of in [ConditionType::Ready, ConditionType::AddonsReady] {
         let before = previous.and_then(|previous| status::find(previous, of));
         let condition = status::find(&status, of);
@@ -360,14 +427,55 @@ fn quiet_about_addons(reason: &str) -> bool {
 async fn tell(context: &Context, install: &MeshInstall, condition: &Condition) {
     let Condition { type_, status, reason, message, .. } = condition;
     info!(meshinstall = %install.name_any(), generation = install.metadata.generation, condition = %type_, %reason, "{message}");
-    let waiting = [Reason::Progressing, Reason::WaitingForControlPlane, Reason::WaitingForEndpoints, Reason::NotFound];
+    let waiting = [
+        Reason::Progressing,
+        Reason::WaitingForControlPlane,
+        Reason::WaitingForEndpoints,
+        Reason::NotFound,
+        Reason::Upgrading,
+    ];
     let normal = status != "False" || waiting.iter().any(|waiting| waiting.as_str() == reason);
     let kind = if normal { EventType::Normal } else { EventType::Warning };
     publish(context, &event(kind, reason, message), &install.object_ref(&())).await;
 }
 
+/// What there is to tell of an upgrade: its beginning, its end, and what keeps it from its end.
+fn upgrade_news(
+    before: Option<&MeshInstallStatus>,
+    now: &MeshInstallStatus,
+) -> Option<(EventType, &'static str, String)> {
+    let upgrade = |status: &MeshInstallStatus| status::find(status, ConditionType::UpToDate).cloned();
+    let (was, is) = (before.and_then(upgrade).map(|was| was.reason).unwrap_or_default(), upgrade(now)?);
+    let under_way = |reason: &str| [Reason::Upgrading, Reason::UpgradeStopped].iter().any(|one| one.as_str() == reason);
+    let from = before.and_then(|before| before.version.as_deref());
+    if let (Some(from), Some(to)) = (from, now.version.as_deref())
+        && from != to
+    {
+        return Some((EventType::Normal, "Upgraded", format!("Upgraded from {from} to {to}.")));
+    }
+    if is.reason == Reason::UpgradeStopped.as_str() && was != is.reason {
+        return Some((EventType::Warning, Reason::UpgradeStopped.as_str(), is.message));
+    }
+    if under_way(&is.reason) && !under_way(&was) {
+        return Some((EventType::Normal, "UpgradeStarted", is.message));
+    }
+    if under_way(&was) && !under_way(&is.reason) && is.reason != Reason::Reconciling.as_str() {
+        let from = from.unwrap_or_default();
+        return Some((
+            EventType::Normal,
+            "UpgradeEnded",
+            format!("The mesh stays at version {from}, or goes back to it."),
+        ));
+    }
+    None
+}
+
 /// Writes the status if it says anything new.
-async fn write_status(context: &Context, install: &MeshInstall, status: MeshInstallStatus) -> Result<(), Error> {
+pub(super) async fn write_status(
+    context: &Context,
+    install: &MeshInstall,
+    status: MeshInstallStatus,
+) -> Result<(), Error> {
     if install.status.as_ref() == Some(&status) {
         return Ok(());
     }
@@ -391,6 +499,18 @@ pub(crate) async fn patch_status(context: &Context, name: &str, status: &MeshIns
     }
 }
 
+/// Writes the record of what the mesh consists of, if it says anything new.
+async fn write_record(context: &Context, install: &MeshInstall, record: &Record) -> Result<(), Error> {
+    let Some(patch) = record.patch(install) else { return Ok(()) };
+    let api: Api<DeserializeGuard<MeshInstall>> = Api::all(context.client.clone());
+    match api.patch_metadata(&install.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+        Ok(_) => Ok(()),
+        // It has gone meanwhile.
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
+        Err(source) => Err(request("the record of what is installed cannot be written")(source)),
+    }
+}
+
 async fn add_finalizer(context: &Context, install: &MeshInstall) -> Result<(), Error> {
     if finalizer(install).is_some() {
         return Ok(());
@@ -411,7 +531,7 @@ pub(crate) async fn remove_finalizer(context: &Context, install: &MeshInstall) -
 }
 
 /// Where ours is.
-fn finalizer(install: &MeshInstall) -> Option<usize> {
+pub(super) fn finalizer(install: &MeshInstall) -> Option<usize> {
     install.finalizers().iter().position(|finalizer| finalizer == resources::FINALIZER)
 }
 
@@ -424,118 +544,20 @@ async fn patch_finalizers(context: &Context, install: &MeshInstall, patch: Patch
     }
 }
 
-/// Takes the mesh away, one stage a call; the watches bring the next call.
-async fn delete(context: &Context, install: &MeshInstall) -> Result<Action, Error> {
-    let name = install.name_any();
-    if finalizer(install).is_none() {
-        return Ok(Action::await_change());
-    }
-    let now = Timestamp::now();
-    let (mut owned, pods) = (context.live.owned_by(&name), context.live.pods_of(&name));
-    if install.spec.uninstall == Uninstall::Keep {
-        owned.retain(|one| !prune::holds_data(one));
-    }
-    let usage = usage(context, install);
-    // One for which nothing was made, for example a second one of a revision, takes nothing away from anybody.
-    if let Some(wait) = finalize::grace(install, &usage, now).filter(|_| !owned.is_empty()) {
-        let text = format!(
-            "Revision {} is in use: {usage}. It is taken away in {} s; move the workloads to another revision before. To \
-             take it away at once: kubectl annotate mi {name} {}=true",
-            install.spec.revision,
-            wait.as_secs(),
-            names::annotations::FORCE_DELETE,
-        );
-        let told = install.status.as_ref().filter(|status| status.state.as_deref() == Some(Reason::Deleting.as_str()));
-        if told.is_none() {
-            warn!(meshinstall = %name, "{text}");
-            publish(
-                context,
-                &event(EventType::Warning, Reason::ReferencedByWorkloads.as_str(), &text),
-                &install.object_ref(&()),
-            )
-            .await;
-        }
-        // An edit of the spec comes too late, and has been seen.
-        if told.is_none_or(|status| status.observed_generation != install.metadata.generation) {
-            let text =
-                format!("Deleting: waiting until nobody uses the revision, at most {} s: {usage}.", wait.as_secs());
-            let status = status::deleting(&text, install.metadata.generation, install.status.as_ref(), now);
-            write_status(context, install, status).await?;
-        }
-        return Ok(Action::requeue(wait));
-    }
-    let (progress, action) = match finalize::next(&owned, &pods, now) {
-        Next::Delete { objects, progress } => {
-            for object in objects {
-                prune::delete(&context.client, object)
-                    .await
-                    .map_err(|(object, source)| Error::Delete { object, source })?;
-            }
-            (progress, Action::requeue(DELETION_RECHECK))
-        }
-        Next::Wait { progress, at_most } => (progress, Action::requeue(at_most)),
-        Next::Done => return finish(context, install).await,
-    };
-    let status = status::deleting(&progress, install.metadata.generation, install.status.as_ref(), now);
-    write_status(context, install, status).await?;
-    Ok(action)
-}
-
-/// The last step: the Secret that revisions share goes with the last of them, then the finalizer.
-async fn finish(context: &Context, install: &MeshInstall) -> Result<Action, Error> {
-    let namespace = &install.spec.namespace;
-    let others = dereference::others(install, &context.live.installs());
-    let last_of_its_namespace = !others.iter().any(|other| other.namespace == *namespace);
-    if last_of_its_namespace {
-        delete_authority(context, namespace).await?;
-    }
-    let extent = Extent { last_of_its_namespace, last_of_all: others.is_empty() };
-    let left = match install.spec.uninstall {
-        Uninstall::Keep => None,
-        Uninstall::Purge => Some(
-            purge(&context.client, namespace, extent)
-                .await
-                .map_err(|(object, source)| Error::Delete { object, source })?,
-        ),
-    };
-    let claims: Vec<String> = context
-        .live
-        .owned_by(&install.name_any())
-        .iter()
-        .filter(|one| prune::holds_data(one))
-        .map(|(resource, object)| build::display(resource, object))
-        .collect();
-    let kept = finalize::kept(namespace, left.as_deref().map(|left| (extent, left)), &claims);
-    let text = format!("The mesh is gone. {kept}.");
-    publish(context, &event(EventType::Normal, "Deleted", &text), &install.object_ref(&())).await;
-    if extent.last_of_all {
-        guard::remove(&context.client).await.map_err(request("the guard cannot be taken away"))?;
-    }
-    remove_finalizer(context, install).await?;
-    context.made.forget(&install.uid().unwrap_or_default());
-    info!(meshinstall = %install.name_any(), "deleted");
-    Ok(Action::await_change())
-}
-
-/// Deletes the webhook's certificate authority, if it is ours.
-async fn delete_authority(context: &Context, namespace: &str) -> Result<(), Error> {
-    context.authorities.forget(namespace);
-    let resource = ApiResource::erase::<Secret>(&());
-    let Some(secret) = context.live.get(&resource, Some(namespace), resources::WEBHOOK_CA_SECRET) else {
-        return Ok(());
-    };
-    prune::delete(&context.client, &(resource, secret))
-        .await
-        .map_err(|(object, source)| Error::Delete { object, source })
-}
-
 /// An object that does not fit its own type; the schema keeps such out, unless the CRD is of another version.
 async fn report_unreadable(context: &Context, invalid: &InvalidObject) -> Result<Action, Error> {
     let name = invalid.metadata.name.clone().unwrap_or_default();
     warn!(meshinstall = %name, error = %invalid.error, "cannot be read");
     let message =
         format!("spec: {}; are the CustomResourceDefinitions those of operator {}?", invalid.error, names::VERSION);
-    let status = status::unreadable(&message, invalid.metadata.generation, Timestamp::now());
+    let raw: Api<DynamicObject> = Api::all_with(context.client.clone(), &ApiResource::erase::<MeshInstall>(&()));
+    let Some(found) = raw.get_opt(&name).await.map_err(request("the MeshInstall cannot be read"))? else {
+        return Ok(Action::await_change());
+    };
+    let status = found.data.get("status").cloned().unwrap_or_default();
+    let part = |key: &str| status.get(key).cloned().unwrap_or_default();
+    let in_force = (from_value(part("version")).ok(), from_value(part("images")).ok());
+    let status = status::unreadable(&message, invalid.metadata.generation, in_force, Timestamp::now());
     patch_status(context, &name, &status).await?;
     Ok(Action::await_change())
 }

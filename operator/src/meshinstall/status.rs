@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crds::install::condition::{ConditionType, Reason};
-use crds::install::{ComponentStatus, MeshInstallStatus};
+use crds::install::{ComponentStatus, ImagesStatus, MeshInstallStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
@@ -15,6 +15,7 @@ use names::labels;
 use super::apply::{Done, Outcome};
 use super::mesh::Component;
 use super::pod_trouble::trouble;
+use super::upgrade::Versions;
 use crate::addons::apply::Trouble;
 use crate::definitions::Findings;
 use crate::usage::Usage;
@@ -85,6 +86,8 @@ pub(crate) struct Observed {
     pub(crate) waiting: Vec<String>,
     /// The parts that the spec asks for; None while it cannot be told.
     pub(crate) wanted: Option<Vec<Component>>,
+    /// Why the control plane cannot use the mesh's certificate authority.
+    pub(crate) authority: Option<String>,
     /// Fields of the spec that change nothing; None while it cannot be told.
     pub(crate) without_effect: Option<Vec<String>>,
     /// Who uses the revision.
@@ -93,6 +96,10 @@ pub(crate) struct Observed {
     pub(crate) addon_troubles: Vec<Trouble>,
     /// Istio's definitions; None while they cannot be told.
     pub(crate) definitions: Option<Findings>,
+    /// Which version it has and goes to.
+    pub(crate) versions: Versions,
+    /// The images of the version that is rendered; None while it cannot be told.
+    pub(crate) images: Option<ImagesStatus>,
 }
 
 impl Observed {
@@ -102,6 +109,8 @@ impl Observed {
         pods: Vec<Arc<Pod>>,
         usage: Usage,
         without_effect: Vec<String>,
+        versions: Versions,
+        images: ImagesStatus,
     ) -> Self {
         let of_kind = |kind: &'static str| outcomes.iter().filter(move |o| o.rendered.resource.kind == kind);
         Self {
@@ -113,22 +122,30 @@ impl Observed {
             pods,
             admission: ADMISSION.into_iter().all(|kind| of_kind(kind).any(|outcome| outcome.current.is_some())),
             waiting: of_kind("Deployment")
-                .filter(|outcome| outcome.done == Done::Waiting)
+                .filter(|o| o.done == Done::Waiting && o.rendered.component == Component::Gateway)
                 .map(|outcome| {
                     let object = &outcome.rendered.object;
                     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
                 })
                 .collect(),
             wanted: Some(of_kind("Deployment").map(|outcome| outcome.rendered.component).collect()),
+            authority: None,
             without_effect: Some(without_effect),
             usage,
             addon_troubles: Vec::new(),
             definitions: None,
+            versions,
+            images: Some(images),
         }
     }
 
     /// While nothing could be applied: what the watches know. What ran before goes on running, and is reported on.
-    pub(crate) fn from_watches(owned: &[super::prune::Owned], pods: Vec<Arc<Pod>>, usage: Usage) -> Self {
+    pub(crate) fn from_watches(
+        owned: &[super::prune::Owned],
+        pods: Vec<Arc<Pod>>,
+        usage: Usage,
+        versions: Versions,
+    ) -> Self {
         let deployments = owned
             .iter()
             .filter(|(resource, _)| resource.kind == "Deployment")
@@ -138,7 +155,7 @@ impl Observed {
             })
             .collect();
         let admission = ADMISSION.into_iter().all(|kind| owned.iter().any(|(resource, _)| resource.kind == kind));
-        Self { deployments, pods, admission, usage, ..Self::default() }
+        Self { deployments, pods, admission, usage, versions, ..Self::default() }
     }
 
     /// Whether the spec is known not to ask for this part.
@@ -148,7 +165,7 @@ impl Observed {
 }
 
 /// A Deployment as the watch or the API server gave it.
-fn parse_deployment(object: &DynamicObject) -> Option<Deployment> {
+pub(crate) fn parse_deployment(object: &DynamicObject) -> Option<Deployment> {
     let mut object = object.clone();
     // Objects in a list carry no type of their own.
     object.types.get_or_insert_with(kube::core::TypeMeta::resource::<Deployment>);
@@ -170,7 +187,7 @@ pub(crate) fn control_plane_available(outcomes: &[Outcome]) -> bool {
 
 /// How far a Deployment's roll-out is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rollout {
+pub(crate) struct Rollout {
     wanted: i32,
     /// Available pods of the newest template.
     ready: i32,
@@ -185,9 +202,14 @@ impl Rollout {
     fn complete(self) -> bool {
         self.observed && self.ready >= self.wanted.max(1)
     }
+
+    /// Complete, and nothing of an older template is left.
+    pub(crate) fn whole(self) -> bool {
+        self.complete() && self.old <= 0
+    }
 }
 
-fn rollout(deployment: &Deployment) -> Rollout {
+pub(crate) fn rollout(deployment: &Deployment) -> Rollout {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     let updated = status.updated_replicas.unwrap_or(0);
@@ -205,7 +227,7 @@ fn rollout(deployment: &Deployment) -> Rollout {
 fn assess(deployment: &Deployment, pods: &[Arc<Pod>]) -> Verdict {
     let name = format!("{}/{}", deployment.namespace().unwrap_or_default(), deployment.name_any());
     let rollout = rollout(deployment);
-    if rollout.complete() && rollout.old <= 0 {
+    if rollout.whole() {
         return Verdict::new(
             Truth::True,
             Reason::Available,
@@ -287,10 +309,26 @@ fn addons(observed: &Observed) -> Verdict {
     }
 }
 
+/// A part at the beginning of a sentence.
+fn name_of(part: Component) -> &'static str {
+    match part {
+        Component::ControlPlane => "The control plane",
+        Component::Webhook => "The webhook",
+        Component::Gateway => "A gateway",
+        Component::Configuration => "The configuration",
+        Component::Addon(_) => "An addon",
+    }
+}
+
 /// The conditions that Ready sums up, in order.
 fn verdicts(observed: &Observed, reconciled: Verdict) -> [(ConditionType, Verdict); 5] {
-    let control_plane = component(observed, Component::ControlPlane, "The control plane");
-    let mut webhook = component(observed, Component::Webhook, "The webhook");
+    let judged = |part| component(observed, part, name_of(part));
+    let mut control_plane = judged(Component::ControlPlane);
+    let waits = matches!(control_plane.reason, Reason::Progressing | Reason::NotReady);
+    if let Some(trouble) = observed.authority.as_ref().filter(|_| waits) {
+        control_plane = Verdict::failed(Reason::AuthorityUnusable, trouble);
+    }
+    let mut webhook = judged(Component::Webhook);
     if webhook.reason == Reason::Available && !observed.admission {
         webhook = Verdict::failed(
             Reason::WaitingForEndpoints,
@@ -301,7 +339,7 @@ fn verdicts(observed: &Observed, reconciled: Verdict) -> [(ConditionType, Verdic
         let message = format!("Deployment {first} waits until the control plane is available.");
         Verdict::failed(Reason::WaitingForControlPlane, message)
     } else {
-        component(observed, Component::Gateway, "A gateway")
+        judged(Component::Gateway)
     };
     [
         (ConditionType::Reconciled, reconciled),
@@ -318,6 +356,7 @@ pub(crate) fn status(
     reconciled: Verdict,
     generation: Option<i64>,
     previous: Option<&MeshInstallStatus>,
+    install: &str,
     now: Timestamp,
 ) -> MeshInstallStatus {
     let stalled = reconciled.reason.on().contains(&ConditionType::Stalled).then(|| Verdict {
@@ -333,8 +372,17 @@ pub(crate) fn status(
         ConditionType::DefinitionsReady => verdict.truth == Truth::False,
         _ => verdict.truth != Truth::True,
     };
-    let ready = match parts.iter().find(bad) {
-        Some((_, verdict)) => verdict.clone(),
+    let up_to_date = observed.versions.verdict(install, |part| component(observed, part, name_of(part)));
+    let trouble = parts.iter().find(bad).map(|(_, verdict)| verdict);
+    let upgrading = matches!(up_to_date.reason, Reason::Upgrading | Reason::UpgradeStopped);
+    let ready = match trouble {
+        // Which step it is, and how to go back.
+        Some(verdict) if upgrading && verdict.reason.on().contains(&ConditionType::ControlPlaneReady) => {
+            let reason = if verdict.reason == Reason::Progressing { Reason::Upgrading } else { verdict.reason };
+            Verdict { reason, ..up_to_date.clone() }
+        }
+        Some(verdict) => verdict.clone(),
+        None if upgrading => Verdict { reason: Reason::Upgrading, ..up_to_date.clone() },
         None if addons.truth == Truth::False => Verdict::new(
             Truth::True,
             Reason::Healthy,
@@ -347,12 +395,16 @@ pub(crate) fn status(
         (ConditionType::Ready, ready),
         (ConditionType::AddonsReady, addons),
         (ConditionType::SettingsEffective, effective(observed)),
+        (ConditionType::UpToDate, up_to_date),
         (ConditionType::InUse, in_use(&observed.usage)),
     ];
     let all = parts.into_iter().chain(others).chain(stalled.map(|verdict| (ConditionType::Stalled, verdict)));
     MeshInstallStatus {
         observed_generation: generation,
         state: Some(state),
+        version: observed.versions.settled().map(str::to_owned),
+        images: if observed.versions.at.is_none() { observed.images.clone() } else { None }
+            .or_else(|| previous.and_then(|previous| previous.images.clone())),
         conditions: all.map(|(of, verdict)| condition(of, &verdict, generation, before, now)).collect(),
         components: components(observed),
         data_plane: Some(observed.usage.status()),
@@ -364,6 +416,8 @@ pub(crate) fn in_use(usage: &Usage) -> Verdict {
     let text = usage.to_string();
     let mut letters = text.chars();
     let message: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect();
+    let hint = if usage.outdated() > 0 { " A restart of their workloads gives them the present one." } else { "" };
+    let message = format!("{message}{hint}");
     if usage.is_used() {
         Verdict::new(Truth::True, Reason::ReferencedByWorkloads, message)
     } else {
@@ -404,12 +458,20 @@ pub(crate) fn deleting(
     let mut status = same_for_all(&Verdict::failed(Reason::Deleting, message), generation, before, now);
     status.components = previous.map(|previous| previous.components.clone()).unwrap_or_default();
     status.data_plane = previous.and_then(|previous| previous.data_plane.clone());
+    status.version = previous.and_then(|previous| previous.version.clone());
+    status.images = previous.and_then(|previous| previous.images.clone());
     status
 }
 
-/// The status of an object that cannot even be read.
-pub(crate) fn unreadable(error: &str, generation: Option<i64>, now: Timestamp) -> MeshInstallStatus {
-    same_for_all(&Verdict::failed(Reason::InvalidSpec, error), generation, &[], now)
+/// The status of an object that cannot even be read. Its version and images are still in force.
+pub(crate) fn unreadable(
+    error: &str,
+    generation: Option<i64>,
+    (version, images): (Option<String>, Option<ImagesStatus>),
+    now: Timestamp,
+) -> MeshInstallStatus {
+    let status = same_for_all(&Verdict::failed(Reason::InvalidSpec, error), generation, &[], now);
+    MeshInstallStatus { version, images, ..status }
 }
 
 fn same_for_all(
@@ -421,6 +483,8 @@ fn same_for_all(
     MeshInstallStatus {
         observed_generation: generation,
         state: Some(verdict.reason.as_str().to_owned()),
+        version: None,
+        images: None,
         conditions: ConditionType::ALWAYS
             .into_iter()
             .map(|of| condition(of, verdict, generation, previous, now))

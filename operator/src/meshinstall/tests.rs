@@ -102,7 +102,7 @@ fn a_deletion_waits_while_the_revision_is_used() {
         "name": "default", "deletionTimestamp": NOW.to_string(),
         "annotations": {"install.forestay.dev/force-delete": "true"},
     }});
-    for (name, install, usage, wait) in [
+    for (name, install, usage, wait) in vec![
         ("in use", install(10, json!({})), &used, Some(20)),
         ("long enough", install(30, json!({})), &used, None),
         ("nobody uses it", install(0, json!({})), &Usage::default(), None),

@@ -88,7 +88,7 @@ mod tests {
         let object: K = serde_json::from_value(value).expect("an object");
         let rendered = Rendered::new(Component::ControlPlane, &object).expect("rendered");
         let current = Some(Arc::new(rendered.object.clone()));
-        Outcome { rendered, current, done: Done::Nothing }
+        Outcome { rendered, current, done: Done::Nothing, later: false }
     }
 
     #[test]

@@ -18,14 +18,15 @@ mod wrong_fields;
 use std::collections::BTreeMap;
 
 use crds::install::condition::Reason;
-use crds::install::{ImagePullPolicy, MeshInstallSpec, WorkloadSpec};
-use names::images;
+use crds::install::{ImagePullPolicy, ImagesStatus, MeshInstallSpec, WorkloadSpec};
+use names::{images, resources};
 
 use self::gateways::gateways;
 use super::dereference::{Dereferenced, NamespaceState};
 use super::mesh::{Images, Mesh, Proxy, Workload};
 use super::profile;
 use crate::addons::AddonKind;
+use crate::version::{self, Decision, Refused};
 
 /// A MeshInstall that cannot be honoured as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,11 @@ impl Invalid {
     fn spec(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { reason: Reason::InvalidSpec, field: field.into(), message: message.into() }
     }
+
+    /// A version that is not followed.
+    pub(crate) fn version(refused: Refused) -> Self {
+        Self { reason: refused.reason, field: "spec.version".into(), message: refused.message }
+    }
 }
 
 /// What the operator's environment says about images.
@@ -59,7 +65,7 @@ pub(crate) struct RelatedImages {
 /// What a MeshInstall means. Gives the first thing that is wrong, in the order in which a person would look.
 pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<Mesh, Invalid> {
     let spec = &read.spec;
-    version(spec)?;
+    let version = version(read)?.run;
     revision(read)?;
     foreign_control_plane(read)?;
     terminating_namespace(read)?;
@@ -68,15 +74,11 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
 
     let defaults = profile::defaults(spec.profile);
     let hub = spec.hub.clone().unwrap_or_else(|| images::HUB.to_owned());
-    let tag = spec.image_tag();
-    let image = |name: &str, own: Option<&String>, related: Option<&String>| {
-        // An explicit spec wins over the operator's environment, that over the default.
-        let related = related.filter(|_| spec.hub.is_none() && spec.tag.is_none());
-        own.or(related).cloned().unwrap_or_else(|| images::reference(&hub, name, tag))
-    };
+    let tag = spec.tag.as_ref().unwrap_or(&version);
+    let standard = images_of(&version, spec, read, related);
     let workload = |field: &str, own: Option<&WorkloadSpec>, resources: &crds::install::Resources, replicas| {
-        let standard = WorkloadSpec::default();
-        let own = own.unwrap_or(&standard);
+        let empty = WorkloadSpec::default();
+        let own = own.unwrap_or(&empty);
         if !own.enabled.unwrap_or(defaults.enabled) {
             return Ok(None);
         }
@@ -87,7 +89,7 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
         }
         let number = own.replicas.or(replicas).filter(|_| own.autoscaling.is_none());
         Ok(Some(Workload {
-            image: image(images::FORESTAY, own.image.as_ref(), related.forestay.as_ref()),
+            image: own.image.as_ref().unwrap_or(&standard.forestay).clone(),
             resources: own.resources.clone().unwrap_or_else(|| resources.clone()),
             scale: pods::scale(field, number, own.autoscaling.as_ref(), own.disruption_budget.as_ref())?,
             pods: pods::settings(field, own.pod.as_ref())?,
@@ -95,11 +97,11 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
         }))
     };
 
-    let standard = super::mesh_config::defaults(&spec.namespace, &spec.revision);
-    let under = super::mesh_config::merge(standard, &defaults.mesh_config);
+    let under = super::mesh_config::defaults(&spec.namespace, &spec.revision);
+    let under = super::mesh_config::merge(under, &defaults.mesh_config);
     let proxy = spec.proxy.clone().unwrap_or_default();
-    let proxy_image = image(images::PROXY, proxy.image.as_ref(), related.proxy.as_ref());
-    let named = proxy.image.is_some() || (spec.hub.is_none() && spec.tag.is_none() && related.proxy.is_some());
+    let proxy_image = proxy.image.as_ref().unwrap_or(&standard.proxy).clone();
+    let named = proxy_image != images::reference(&hub, images::PROXY, tag);
 
     let mesh = Mesh {
         name: read.name.clone(),
@@ -107,13 +109,15 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
         namespace: spec.namespace.clone(),
         revision: spec.revision.clone(),
         tags: read.tags.clone(),
-        version: spec.version.clone(),
         images: Images {
-            tag: tag.to_owned(),
+            tag: tag.clone(),
             pull_policy: spec.image_pull_policy.unwrap_or(ImagePullPolicy::IfNotPresent).as_str(),
             pull_secrets: spec.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
             hub: hub.clone(),
+            forestay: standard.forestay.clone(),
+            proxy: standard.proxy.clone(),
         },
+        version: version.clone(),
         control_plane: workload("spec.controlPlane", spec.control_plane.as_ref(), &defaults.control_plane, None)?,
         webhook: workload("spec.webhook", spec.webhook.as_ref(), &defaults.webhook, defaults.webhook_replicas)?,
         gateways: gateways(read, &defaults)?,
@@ -146,19 +150,30 @@ fn images_named(spec: &MeshInstallSpec) -> Result<(), Invalid> {
     syntax::resources("spec.proxy.resources", proxy.resources.as_ref())
 }
 
-fn version(spec: &MeshInstallSpec) -> Result<(), Invalid> {
-    if spec.version == names::VERSION {
-        return Ok(());
+/// What comes of the version.
+pub(crate) fn version(read: &Dereferenced) -> Result<Decision, Invalid> {
+    version::decide(&version::own(), &read.spec.version, read.in_force.as_deref()).map_err(Invalid::version)
+}
+
+/// The images of the parts that name none. What the spec says wins over the operator's environment, which knows those of
+/// its own version; the version in force keeps those that it came with; everything else is the default.
+fn images_of(version: &str, spec: &MeshInstallSpec, read: &Dereferenced, related: &RelatedImages) -> ImagesStatus {
+    let hub = spec.hub.as_deref().unwrap_or(images::HUB);
+    let tag = spec.tag.as_deref().unwrap_or(version);
+    let image = |name: &str, related: Option<&String>, before: Option<&String>| {
+        let told = if version == names::VERSION {
+            related
+        } else {
+            before.filter(|_| read.in_force.as_deref() == Some(version))
+        };
+        let told = told.filter(|_| spec.hub.is_none() && spec.tag.is_none());
+        told.cloned().unwrap_or_else(|| images::reference(hub, name, tag))
+    };
+    let before = read.images_in_force.as_ref();
+    ImagesStatus {
+        forestay: image(images::FORESTAY, related.forestay.as_ref(), before.map(|images| &images.forestay)),
+        proxy: image(images::PROXY, related.proxy.as_ref(), before.map(|images| &images.proxy)),
     }
-    Err(Invalid {
-        reason: Reason::UnknownVersion,
-        field: "spec.version".into(),
-        message: format!(
-            "this operator does not have version {:?}; set {:?}, or install the operator of that version",
-            spec.version,
-            names::VERSION
-        ),
-    })
 }
 
 /// A revision is one control plane: of two MeshInstalls that name it the older one has it. Also across namespaces,
@@ -184,8 +199,10 @@ fn foreign_control_plane(read: &Dereferenced) -> Result<(), Invalid> {
         field: "spec.namespace".into(),
         message: format!(
             "Deployment {}/{deployment} is a control plane that this operator did not make: remove that Istio from the \
-             namespace, or choose another spec.namespace",
-            read.spec.namespace
+             namespace (its Secret {} or {} may stay, and is used), or choose another spec.namespace",
+            read.spec.namespace,
+            resources::CA_SECRET,
+            resources::PLUGGED_CA_SECRET
         ),
     })
 }

@@ -82,9 +82,15 @@ pub async fn serve(
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => true,
         (Codec::Auto, _) => {
             let sniffing = sniff(&mut io, None);
+            let ended = async {
+                // In a drain a request may be on its way: it is answered, and told to be the last.
+                if open.ends(Ending::No).await == Ending::Gracefully && worker.draining.get() {
+                    open.ends(Ending::Gracefully).await;
+                }
+            };
             let sniffed = tokio::select! {
                 biased;
-                _ = open.ends(Ending::No) => return Ok(()), // no request yet: nothing to wait for
+                () = ended => return Ok(()), // no request yet: nothing to wait for
                 () = tokio::time::sleep(chain.idle_timeout.unwrap_or(IDLE)) => return Ok(()),
                 sniffed = sniffing => sniffed,
             };

@@ -13,7 +13,7 @@
 
 mod authority;
 mod crowd;
-mod load;
+pub(crate) mod load;
 mod mistakes;
 mod outage;
 mod pods;

@@ -101,7 +101,7 @@ pub(crate) fn group() -> Group {
 
 pub(crate) fn archives() -> Result<Vec<PathBuf>> {
     let (binaries, cache) = (mesh::binaries()?, tools::Cache::open()?);
-    let mut archives = images::mesh(&binaries, &cache)?;
+    let mut archives = images::mesh(&binaries, names::VERSION, &cache)?;
     archives.push(images::httpbin(&tools::httpbin(&forestay_e2e::progress::PlainLines)?, &cache)?);
     Ok(archives.into_iter().map(|archive| archive.path).collect())
 }

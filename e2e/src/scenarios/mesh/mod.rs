@@ -130,7 +130,7 @@ pub(crate) fn archives() -> Result<Vec<PathBuf>> {
     // Before any box is there, so that a mirror that is away is not taken for a fault of the mesh; all at once.
     tools::ensure_packages(&["binutils", "tcpdump"], &progress::PlainLines)?;
     let (binaries, cache) = (binaries()?, tools::Cache::open()?);
-    let mut archives = images::mesh(&binaries, &cache)?;
+    let mut archives = images::mesh(&binaries, names::VERSION, &cache)?;
     archives.push(images::samples(&binaries, &cache)?);
     archives.push(images::httpbin(&tools::httpbin(&progress::PlainLines)?, &cache)?);
     Ok(archives.into_iter().map(|archive| archive.path).collect())

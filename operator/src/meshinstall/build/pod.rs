@@ -175,13 +175,13 @@ fn spread(selector: &BTreeMap<String, String>) -> Vec<TopologySpreadConstraint> 
     vec![over("kubernetes.io/hostname"), over("topology.kubernetes.io/zone")]
 }
 
-/// New pods come up before old ones go.
+/// New pods come up before old ones go, and none goes for one that does not come up.
 pub(crate) fn strategy() -> DeploymentStrategy {
     DeploymentStrategy {
         type_: Some("RollingUpdate".into()),
         rolling_update: Some(RollingUpdateDeployment {
             max_surge: Some(IntOrString::String("100%".into())),
-            max_unavailable: Some(IntOrString::String("25%".into())),
+            max_unavailable: Some(IntOrString::Int(0)),
         }),
     }
 }

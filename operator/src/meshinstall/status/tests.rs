@@ -14,6 +14,7 @@ use crate::addons::AddonKind;
 use crate::addons::apply::Trouble;
 use crate::definitions::Findings;
 use crate::meshinstall::mesh::Component;
+use crate::meshinstall::upgrade::Versions;
 use crate::meshinstall::validate::tests::read;
 use crate::meshinstall::validate::{RelatedImages, validate};
 use crate::usage::Usage;
@@ -67,11 +68,14 @@ fn observed(control_plane: Deployment) -> Observed {
         pods: Vec::new(),
         admission: true,
         waiting: Vec::new(),
+        authority: None,
         wanted: Some(vec![Component::ControlPlane, Component::Webhook, Component::Gateway]),
         without_effect: Some(Vec::new()),
         usage: Usage::default(),
         addon_troubles: Vec::new(),
         definitions: Some(Findings::default()),
+        versions: Versions::new(Some(names::VERSION), names::VERSION, None),
+        images: None,
     }
 }
 
@@ -95,7 +99,7 @@ fn at_first_sight_nothing_is_claimed() {
 
 #[test]
 fn all_well() {
-    let status = status(&observed(available("istiod")), Verdict::applied(30), Some(3), None, NOW);
+    let status = status(&observed(available("istiod")), Verdict::applied(30), Some(3), None, "default", NOW);
     let not_true: Vec<_> = conditions(&status).into_iter().filter(|(_, truth, _)| truth != "True").collect();
     assert_eq!(not_true, [("InUse".to_owned(), "False".to_owned(), "NotReferencedByAnything".to_owned())]);
     assert_eq!(status.state.as_deref(), Some("Healthy"));
@@ -187,7 +191,7 @@ fn a_condition_carries_the_pods_own_reason() {
     ];
     for (name, deployment, pods, reason, message) in rows {
         let observed = Observed { pods, ..observed(deployment) };
-        let status = status(&observed, Verdict::applied(30), Some(3), None, NOW);
+        let status = status(&observed, Verdict::applied(30), Some(3), None, "default", NOW);
         let (truth, found, text) = says(&status, ConditionType::ControlPlaneReady);
         assert_eq!((truth.as_str(), found.as_str()), ("False", reason), "{name}: {text}");
         assert!(text.contains(message), "{name}: {text}");
@@ -223,8 +227,22 @@ fn what_is_still_missing() {
             "NoGateways",
         ),
         ("nothing there", Observed::default(), ConditionType::ControlPlaneReady, "False", "NotFound"),
+        (
+            "an authority that cannot be used",
+            Observed { authority: Some("Secret a/b".into()), ..observed(starting("istiod")) },
+            ConditionType::ControlPlaneReady,
+            "False",
+            "AuthorityUnusable",
+        ),
+        (
+            "a control plane that runs keeps the last good one",
+            Observed { authority: Some("Secret a/b".into()), ..healthy() },
+            ConditionType::ControlPlaneReady,
+            "True",
+            "Available",
+        ),
     ] {
-        let status = status(&observed, Verdict::applied(30), Some(1), None, NOW);
+        let status = status(&observed, Verdict::applied(30), Some(1), None, "default", NOW);
         let (found, why, _) = says(&status, condition);
         assert_eq!((found.as_str(), why.as_str()), (truth, reason), "{name}");
     }
@@ -233,7 +251,7 @@ fn what_is_still_missing() {
 #[test]
 fn a_wrong_spec_is_said_while_the_rest_runs_on() {
     let verdict = Verdict::failed(Reason::UnknownVersion, "spec.version: no");
-    let status = status(&observed(available("istiod")), verdict, Some(4), None, NOW);
+    let status = status(&observed(available("istiod")), verdict, Some(4), None, "default", NOW);
     assert_eq!(says(&status, ConditionType::Reconciled).1, "UnknownVersion");
     assert_eq!(
         says(&status, ConditionType::Ready),
@@ -245,14 +263,14 @@ fn a_wrong_spec_is_said_while_the_rest_runs_on() {
         ("True".into(), "UnknownVersion".into(), "spec.version: no".into())
     );
     let tried_again = Verdict::failed(Reason::ApplyFailed, "the API server is away");
-    let status = super::status(&observed(available("istiod")), tried_again, Some(4), None, NOW);
+    let status = super::status(&observed(available("istiod")), tried_again, Some(4), None, "default", NOW);
     assert!(find(&status, ConditionType::Stalled).is_none(), "what is tried again is not stalled");
 }
 
 #[test]
 fn a_part_that_is_switched_off_is_not_missed() {
     let observed = Observed { wanted: Some(Vec::new()), without_effect: Some(Vec::new()), ..Observed::default() };
-    let status = status(&observed, Verdict::applied(0), Some(1), None, NOW);
+    let status = status(&observed, Verdict::applied(0), Some(1), None, "default", NOW);
     assert_eq!(says(&status, ConditionType::ControlPlaneReady).1, "SwitchedOff");
     assert_eq!(says(&status, ConditionType::WebhookReady).1, "SwitchedOff");
     assert_eq!(says(&status, ConditionType::GatewaysReady).1, "NoGateways");
@@ -274,7 +292,7 @@ fn what_has_no_effect_is_named() {
         let mesh = validate(&read(spec), &RelatedImages::default()).expect(name);
         assert_eq!(mesh.without_effect, expected, "{name}");
         let observed = Observed { without_effect: Some(mesh.without_effect), ..observed(available("istiod")) };
-        let status = status(&observed, Verdict::applied(1), Some(1), None, NOW);
+        let status = status(&observed, Verdict::applied(1), Some(1), None, "default", NOW);
         let (truth, _, message) = says(&status, ConditionType::SettingsEffective);
         assert_eq!(truth == "True", expected.is_empty(), "{name}: {message}");
         assert!(expected.iter().all(|field| message.contains(field)), "{name}: {message}");
@@ -284,11 +302,11 @@ fn what_has_no_effect_is_named() {
 
 #[test]
 fn times_change_only_with_the_status_and_nothing_new_is_equal() {
-    let first = status(&observed(starting("istiod")), Verdict::applied(30), Some(1), None, NOW);
+    let first = status(&observed(starting("istiod")), Verdict::applied(30), Some(1), None, "default", NOW);
     let later = NOW + SignedDuration::from_secs(60);
-    let same = status(&observed(starting("istiod")), Verdict::applied(30), Some(1), Some(&first), later);
+    let same = status(&observed(starting("istiod")), Verdict::applied(30), Some(1), Some(&first), "default", later);
     assert_eq!(same, first, "so nothing is written");
-    let ready = status(&observed(available("istiod")), Verdict::applied(30), Some(1), Some(&first), later);
+    let ready = status(&observed(available("istiod")), Verdict::applied(30), Some(1), Some(&first), "default", later);
     let time = |status: &MeshInstallStatus, of| find(status, of).map(|c| c.last_transition_time.0);
     assert_eq!(time(&ready, ConditionType::Ready), Some(later));
     assert_eq!(time(&ready, ConditionType::WebhookReady), Some(NOW));
@@ -361,7 +379,7 @@ fn the_mesh_does_not_wait_for_its_addons() {
             "",
         ),
     ] {
-        let status = status(&observed, Verdict::applied(30), Some(1), None, NOW);
+        let status = status(&observed, Verdict::applied(30), Some(1), None, "default", NOW);
         let (found, why, text) = says(&status, ConditionType::AddonsReady);
         assert_eq!((found.as_str(), why.as_str()), (truth, reason), "{name}: {text}");
         assert!(text.contains(message), "{name}: {text}");
@@ -372,7 +390,7 @@ fn the_mesh_does_not_wait_for_its_addons() {
         assert!(find(&status, ConditionType::Stalled).is_none(), "{name}");
     }
     let observed = with(vec![(AddonKind::Zipkin, available("zipkin"))], vec![]);
-    let status = status(&observed, Verdict::applied(30), Some(1), None, NOW);
+    let status = status(&observed, Verdict::applied(30), Some(1), None, "default", NOW);
     let zipkin = status.components.iter().find(|component| component.component == "zipkin").expect("listed");
     assert_eq!((zipkin.name.as_str(), zipkin.ready.as_str()), ("zipkin", "1/1"));
 }

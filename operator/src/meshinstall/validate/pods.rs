@@ -13,7 +13,8 @@ use super::{Invalid, syntax};
 use crate::meshinstall::mesh::{Budget, Pods, Scale};
 
 /// Labels that the operator finds its own objects by.
-const OWN_LABELS: [&str; 3] = ["install.forestay.dev/", "app.kubernetes.io/", "istio.io/rev"];
+const OWN_LABELS: [&str; 4] =
+    ["install.forestay.dev/", "app.kubernetes.io/", "applyset.kubernetes.io/", "istio.io/rev"];
 
 /// Refuses labels that the operator writes itself, and what is no label.
 pub(super) fn own_labels(field: &str, labels: &BTreeMap<String, String>) -> Result<(), Invalid> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crds::install::MeshInstallSpec;
 use crds::install::condition::Reason;
+use crds::install::{ImagesStatus, MeshInstallSpec};
 use serde_json::{Value, json};
 
 use super::{RelatedImages, validate};
@@ -32,7 +32,7 @@ fn what_cannot_work_names_its_field() {
             "a version that we do not have",
             read(json!({"version": "9.9.9"})),
             Reason::UnknownVersion,
-            "spec.version: this operator does not have version \"9.9.9\"; set ",
+            "spec.version: \"9.9.9\" is of another major version than this operator",
         ),
         (
             "two installs of one revision in a namespace",
@@ -409,5 +409,47 @@ fn an_older_install_of_the_namespace_contests_an_addon() {
         let read = Dereferenced { others: vec![other], ..read(json!({"addons": {"zipkin": {}}})) };
         let addons = validate(&read, &RelatedImages::default()).expect(name).addons;
         assert_eq!(addons.contested.contains_key(&AddonKind::Zipkin), contested, "{name}");
+    }
+}
+
+#[test]
+fn the_version_in_force_keeps_its_images() {
+    let (own, earlier) = (crate::version::own(), crate::version::oldest(&crate::version::own()).to_string());
+    let related = RelatedImages {
+        forestay: Some("new/forestay@sha256:1".into()),
+        proxy: Some("new/proxyv2@sha256:2".into()),
+        ..RelatedImages::default()
+    };
+    let images = ImagesStatus { forestay: "old/forestay@sha256:3".into(), proxy: "old/proxyv2@sha256:4".into() };
+    let (default, of_own) = (format!("docker.io/forestay/forestay:{earlier}"), own.to_string());
+    for (name, spec, in_force, recorded, image) in [
+        ("in force", json!({"version": earlier}), Some(&earlier), Some(&images), "old/forestay@sha256:3"),
+        ("in force, and not recorded", json!({"version": earlier}), Some(&earlier), None, &default),
+        ("first installed", json!({"version": earlier}), None, None, &default),
+        (
+            "the spec names a hub",
+            json!({"version": earlier, "hub": "a.b/c"}),
+            Some(&earlier),
+            Some(&images),
+            &format!("a.b/c/forestay:{earlier}"),
+        ),
+        (
+            "on the way to the operator's",
+            json!({"version": of_own}),
+            Some(&earlier),
+            Some(&images),
+            "new/forestay@sha256:1",
+        ),
+        (
+            "refused, so what is in force",
+            json!({"version": "x"}),
+            Some(&earlier),
+            Some(&images),
+            "old/forestay@sha256:3",
+        ),
+    ] {
+        let read = Dereferenced { in_force: in_force.cloned(), images_in_force: recorded.cloned(), ..read(spec) };
+        let mesh = validate(&read, &related).expect(name);
+        assert_eq!(mesh.control_plane.map(|workload| workload.image).unwrap_or_default(), image, "{name}");
     }
 }

@@ -222,7 +222,12 @@ fn a_drain_lets_the_request_finish_and_takes_new_ones() {
         let mesh = mesh(UpstreamHttp::Http1, false, SERVER);
         let mut client = Client::http1(&mesh.net, INBOUND, POD).await;
         assert_eq!(client.get("/").await.status, 200);
+        let mut early = Client::http1(&mesh.net, INBOUND, POD).await;
+        settle().await;
         mesh.server.worker.drain();
+        settle().await;
+        let first = early.get("/").await;
+        assert_eq!((first.status, first.header("connection")), (200, "close"), "its request was on its way");
         let last = client.get("/").await;
         assert_eq!((last.status, last.header("connection")), (200, "close"), "whoever is there is told to go");
         settle().await;
