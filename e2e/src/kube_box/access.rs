@@ -41,6 +41,20 @@ impl KubeBox {
         command
     }
 
+    /// A program of the machine's, ready to be spawned where it reaches the cluster, as kubectl is.
+    pub fn command(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/proc/{}/ns/net", self.init))
+            .arg("--")
+            .arg(program)
+            .args(arguments)
+            .env("KUBECONFIG", self.kubeconfig())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
     /// Runs kubectl, however it ends.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<Output> {
         self.kubectl_command(arguments).output().await.context("run kubectl by nsenter (package util-linux)")

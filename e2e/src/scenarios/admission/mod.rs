@@ -9,9 +9,12 @@
 //! * [`crowd`]: very many at once
 //! * [`revisions`]: a canary beside the first mesh
 //! * [`rotation`]: new authorities under load
-//! * [`outage`]: the webhook is away, and comes back
+//! * [`outage`]: the webhook is away or hangs, and comes back
+//! * [`command`]: the command line says and does what the webhook does
+//! * [`values`]: Helm values of a MeshInstall: templates, a CNI plugin, mistakes
 
 mod authority;
+mod command;
 mod crowd;
 pub(crate) mod load;
 mod mistakes;
@@ -20,6 +23,7 @@ mod pods;
 mod probes;
 mod revisions;
 mod rotation;
+mod values;
 mod workloads;
 
 use std::path::PathBuf;
@@ -67,6 +71,27 @@ pub(crate) fn group() -> Group {
             scenario("broken-settings", "a broken mesh configuration leaves the last good one in force", 5, |b| {
                 mistakes::broken_settings(b).boxed()
             }),
+            scenario(
+                "kube-inject",
+                "files injected by the command line run as those that the webhook injects",
+                6,
+                |b| command::kube_inject(b).boxed(),
+            ),
+            scenario(
+                "check-inject",
+                "what check-inject says is what then happens, also by tags and conditions",
+                6,
+                |b| command::check_inject(b).boxed(),
+            ),
+            scenario("spec-values", "a Helm value changes pods; a broken one is named and changes nothing", 5, |b| {
+                values::spec_values(b).boxed()
+            }),
+            scenario("templates", "pods of a user's own template and of the gateway's run", 5, |b| {
+                values::templates(b).boxed()
+            }),
+            scenario("cni", "without the CNI plugin that is to redirect a pod waits and says why", 5, |b| {
+                values::cni(b).boxed()
+            }),
             scenario("cron-job", "a CronJob's Job runs on time and ends", 6, |b| workloads::cron_job(b).boxed()),
             scenario("500-at-once", "500 admissions at once are all answered", 5, |b| crowd::admissions(b).boxed()),
             scenario("60-pods", "60 pods come up with their sidecars", 10, |b| crowd::pods(b).boxed()),
@@ -82,6 +107,12 @@ pub(crate) fn group() -> Group {
             scenario("outage", "without its webhook the mesh waits and everything else goes on", 8, |b| {
                 outage::outage(b).boxed()
             }),
+            scenario(
+                "frozen",
+                "with its webhook hanging the mesh waits, within bounds, and everything else goes on",
+                8,
+                |b| outage::frozen(b).boxed(),
+            ),
         ],
     }
 }

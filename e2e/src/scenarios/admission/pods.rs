@@ -74,6 +74,17 @@ pub(crate) async fn limits(kube: &KubeBox) -> Result<()> {
     kube.apply(&idle_pod("fitting", RANGE, fitting, "")).await?;
     kube.wait_for(RANGE, "pod/fitting", "condition=Ready", STARTED).await?;
     injected(&get(kube, RANGE, "pod/fitting").await?)?;
+    // What a sidecar does not say itself, Kubernetes fills in after the injection: a LimitRange counts for it as well.
+    let half = "annotations: {sidecar.istio.io/proxyCPU: 5m}";
+    kube.apply(&idle_pod("half", RANGE, half, "")).await?;
+    kube.wait_for(RANGE, "pod/half", "condition=Ready", STARTED).await?;
+    let half = get(kube, RANGE, "pod/half").await?;
+    injected(&half)?;
+    let proxies = half["spec"]["initContainers"].as_array().cloned().unwrap_or_default();
+    let proxy = proxies.iter().find(|container| container["name"] == "istio-proxy").context("no istio-proxy")?;
+    let expected =
+        serde_json::json!({"limits": {"cpu": "200m", "memory": "128Mi"}, "requests": {"cpu": "5m", "memory": "16Mi"}});
+    ensure!(proxy["resources"] == expected, "the namespace's defaults are not in {}", proxy["resources"]);
 
     let error = refused(kube, &idle_pod("refused", BASELINE, "", "")).await?;
     let what_to_do = "pod-security.kubernetes.io/enforce=privileged";

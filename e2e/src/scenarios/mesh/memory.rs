@@ -53,16 +53,10 @@ pub(crate) async fn footprint(kube: &KubeBox) -> Result<()> {
 
 fn measure(kube: &KubeBox) -> Result<BTreeMap<&'static str, Held>> {
     let mut held: BTreeMap<&'static str, Held> = BTreeMap::new();
-    for entry in fs::read_dir("/proc").context("list /proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    for (pid, command) in processes(kube)? {
         let Some((name, _, _)) = PROGRAMS.into_iter().find(|(_, start, _)| command.starts_with(start)) else {
             continue;
         };
-        if !descends(pid, kube.init()) {
-            continue; // another box's
-        }
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let largest = held.entry(name).or_default();
         if let (Some(anonymous), Some(resident)) = (mebibytes(&status, "RssAnon:"), mebibytes(&status, "VmRSS:"))
@@ -72,6 +66,20 @@ fn measure(kube: &KubeBox) -> Result<BTreeMap<&'static str, Held>> {
         }
     }
     Ok(held)
+}
+
+/// The processes of a box, each with its command line.
+pub(crate) fn processes(kube: &KubeBox) -> Result<Vec<(i32, String)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("list /proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        // Others are of another box, or none.
+        if descends(pid, kube.init()) {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            found.push((pid, String::from_utf8_lossy(&command).replace('\0', " ")));
+        }
+    }
+    Ok(found)
 }
 
 /// Whether `pid` runs below `ancestor`.
