@@ -102,13 +102,15 @@ fn a_deletion_waits_while_the_revision_is_used() {
         "name": "default", "deletionTimestamp": NOW.to_string(),
         "annotations": {"install.forestay.dev/force-delete": "true"},
     }});
-    for (name, install, usage, wait) in vec![
+    let unused = Usage::default();
+    let rows: Vec<(&str, _, &Usage, _)> = vec![
         ("in use", install(10, json!({})), &used, Some(20)),
         ("long enough", install(30, json!({})), &used, None),
-        ("nobody uses it", install(0, json!({})), &Usage::default(), None),
+        ("nobody uses it", install(0, json!({})), &unused, None),
         ("a spec of its own", install(10, json!({"spec": {"deletionGracePeriodSeconds": 60}})), &used, Some(50)),
         ("forced", install(0, forced), &used, None),
-    ] {
+    ];
+    for (name, install, usage, wait) in rows {
         assert_eq!(grace(&install, usage, NOW).map(|wait| wait.as_secs()), wait, "{name}");
     }
 }
