@@ -103,8 +103,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn how_long_a_silent_connection_stays() {
-        // Pairs of (silence before a request, time that the request takes), in seconds; then when the connection is idle.
-        let rows: [(&str, &[(u64, u64)], u64); 5] = [
+        /// Silence before a request, and the time that the request takes, in seconds.
+        type Request = (u64, u64);
+        // The last column: when the connection is idle.
+        let rows: [(&str, &[Request], u64); 5] = [
             ("it never says anything", &[], 30),
             ("one request", &[(10, 1)], 311),
             ("one that takes longer than the limit", &[(0, 1000)], 1300),

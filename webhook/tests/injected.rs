@@ -271,7 +271,7 @@ fn what_cannot_be_done_or_will_surprise() {
             "",
             |pod| {
                 pod["metadata"]["annotations"] =
-                    json!({"proxy.istio.io/config": "proxyMetadata: {ISTIO_META_DNS_CAPTURE: \"true\"}"})
+                    json!({"proxy.istio.io/config": "proxyMetadata: {ISTIO_META_DNS_CAPTURE: \"true\"}"});
             },
             Expected::Warned("proxyMetadata ISTIO_META_DNS_CAPTURE has no effect: the proxy serves no DNS"),
         ),
@@ -289,7 +289,7 @@ fn what_cannot_be_done_or_will_surprise() {
             "",
             |pod| {
                 pod["metadata"]["annotations"] =
-                    json!({"proxy.istio.io/config": "proxyMetadata: {ISTIO_META_DNS_CAPTURE: \"false\"}"})
+                    json!({"proxy.istio.io/config": "proxyMetadata: {ISTIO_META_DNS_CAPTURE: \"false\"}"});
             },
             Expected::Quiet,
         ),
