@@ -17,7 +17,8 @@ pub struct ParseError {
 /// field of these names is an object.
 pub(crate) const FREE_FORM: [&str; 5] = ["pluginConfig", "value", "patch", "meshConfig", "values"];
 
-/// Reads an object or a part of one. As in protobuf's JSON, `null` is the same as absent, but for [`FREE_FORM`].
+/// Reads an object or a part of one. As in protobuf's JSON, `null` is the same as absent, but within fields that take
+/// anything, such as a patch.
 pub fn parse<T: DeserializeOwned>(mut value: Value) -> Result<T, ParseError> {
     drop_nulls(&mut value);
     serde_path_to_error::deserialize(value)

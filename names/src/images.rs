@@ -40,7 +40,7 @@ pub struct Related {
     pub variable: &'static str,
     /// What it is called where images are listed.
     pub name: &'static str,
-    /// Its name, which hub and version complete, or a whole reference; see [`reference`].
+    /// Its name, which hub and version complete, or a whole reference; see [`reference()`].
     pub image: &'static str,
 }
 
