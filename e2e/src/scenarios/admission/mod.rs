@@ -193,7 +193,8 @@ fn idle_pod(name: &str, namespace: &str, metadata: &str, spec: &str) -> String {
     )
 }
 
-/// go-httpbin as Deployment and Service `name`, port 8000.
+/// go-httpbin as Deployment and Service `name`, port 8000. It stops listening as soon as it is asked to end, so it is asked
+/// only once its clients can have heard of it, and a successor counts only when it listens.
 fn httpbin(name: &str, namespace: &str) -> String {
     let image = images::HTTPBIN_IMAGE;
     format!(
@@ -210,7 +211,13 @@ spec:
   selector: {{matchLabels: {{kind: {name}}}}}
   template:
     metadata: {{labels: {{kind: {name}}}}}
-    spec: {{containers: [{{name: httpbin, image: '{image}', ports: [{{containerPort: 8080}}]}}]}}
+    spec:
+      containers:
+      - name: httpbin
+        image: '{image}'
+        ports: [{{containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{path: /status/200, port: 8080}}, periodSeconds: 1}}
+        lifecycle: {{preStop: {{sleep: {{seconds: 2}}}}}}
 "
     )
 }

@@ -7,6 +7,7 @@ use futures::{StreamExt as _, stream};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use names::resources::API_GROUP;
+use serde_json::Value;
 
 use super::{MESH, condition, installed, mesh_install, ready, refused, says};
 
@@ -30,7 +31,7 @@ pub(crate) async fn wrong(kube: &KubeBox) -> Result<()> {
 
     let on_a_mesh: Vec<&table::Row> = rows.iter().filter(|row| row.cluster).collect();
     for row in &on_a_mesh {
-        kube.apply(&row.object("default").to_string()).await?;
+        kube.apply(&on_the_mesh(row)?.to_string()).await?;
         let reason = row.reason.as_deref().unwrap_or_default();
         says(kube, "default", "Reconciled", "False", reason, &[&row.says]).await.with_context(|| row.field.clone())?;
         let install = mesh_install(kube, "default").await?;
@@ -49,6 +50,17 @@ pub(crate) async fn wrong(kube: &KubeBox) -> Result<()> {
     }
     println!("    {} rows, {} of them on a running mesh", rows.len(), on_a_mesh.len());
     Ok(())
+}
+
+/// A row's object with the rest of the mesh that runs: where only a version is refused, other changes are followed.
+fn on_the_mesh(row: &table::Row) -> Result<Value> {
+    let (mut object, mesh) = (row.object("default"), crds::yaml::value(MESH)?);
+    let rest = mesh.get("spec").and_then(Value::as_object).context("the mesh has no spec")?;
+    let spec = object.get_mut("spec").and_then(Value::as_object_mut).context("the row has no spec")?;
+    for (field, value) in rest {
+        spec.entry(field).or_insert_with(|| value.clone());
+    }
+    Ok(object)
 }
 
 /// What is wrong with a row, if anything: what the API server says about its object.
