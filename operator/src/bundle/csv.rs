@@ -24,7 +24,7 @@ const ICON: &str = include_str!("icon.svg");
 /// The oldest Kubernetes that the definitions and the operator's requests are made for.
 const MIN_KUBERNETES: &str = "1.34.0";
 /// How far the operator takes a mesh, in the words of OLM's capability levels.
-const CAPABILITIES: &str = "Basic Install";
+const CAPABILITIES: &str = "Seamless Upgrades";
 
 /// The icon as catalogs carry it.
 pub(super) fn icon() -> Value {
