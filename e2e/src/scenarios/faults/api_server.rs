@@ -79,6 +79,44 @@ pub(crate) async fn killed(kube: &KubeBox) -> Result<()> {
     kube.kubectl_ok(&["delete", "namespace", "served", "--timeout=120s"]).await.map(drop)
 }
 
+/// How long the API server does nothing, and works, in turn: a request takes a second and more, an order of magnitude more
+/// than on a machine that is merely busy, and within the times that Leases and clients allow.
+const BEATS: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(300));
+
+/// A mesh is installed and deleted by an API server that hardly works.
+pub(crate) async fn slow(kube: &KubeBox) -> Result<()> {
+    let labelled = format!("{}=default", names::labels::OWNED_BY);
+    let begun = std::time::Instant::now();
+    let lifetime = async {
+        installed(kube).await?;
+        let ready = begun.elapsed();
+        uninstalled(kube, "default").await?;
+        Ok::<_, anyhow::Error>(ready)
+    };
+    let hinder = async {
+        loop {
+            kube.pause(Part::KubeApiserver)?;
+            tokio::time::sleep(BEATS.0).await;
+            kube.resume(Part::KubeApiserver)?;
+            tokio::time::sleep(BEATS.1).await;
+        }
+    };
+    let outcome: Result<Duration> = tokio::select! {
+        outcome = lifetime => outcome,
+        broken = hinder => broken,
+    };
+    kube.resume(Part::KubeApiserver)?;
+    let ready = outcome?;
+    println!("    Ready after {:.1} s, gone after {:.1} s", ready.as_secs_f64(), begun.elapsed().as_secs_f64());
+    kube.eventually("nothing of it left", SOON, || async {
+        let kinds = "deployments,services,serviceaccounts,configmaps,poddisruptionbudgets,roles,rolebindings";
+        let left = kube.kubectl_ok(&["get", kinds, "-A", "-l", &labelled, "-o", "name"]).await?;
+        ensure!(left.trim().is_empty(), "left: {left}");
+        Ok(())
+    })
+    .await
+}
+
 /// How often each of the mesh's pods was restarted.
 async fn restarts(kube: &KubeBox) -> Result<Vec<(String, u32)>> {
     let path = "jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}";

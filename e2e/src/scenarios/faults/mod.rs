@@ -65,6 +65,9 @@ pub(crate) fn group() -> Group {
             scenario("api-restart", "the API server is killed under load during an installation", 8, |b| {
                 api_server::killed(b).boxed()
             }),
+            scenario("api-slow", "a mesh is installed and deleted while the API server hardly works", 10, |b| {
+                api_server::slow(b).boxed()
+            }),
             scenario(
                 "missing-definitions",
                 "Istio's definitions missing or newer: a condition, nothing changed",
