@@ -37,6 +37,18 @@ pub(crate) struct Scenario {
     pub(crate) run: for<'a> fn(&'a KubeBox) -> BoxFuture<'a, Result<()>>,
 }
 
+impl Scenario {
+    /// One that nothing is built on, and that ends within so many minutes.
+    pub(crate) fn new(
+        name: &'static str,
+        about: &'static str,
+        minutes: u64,
+        run: for<'a> fn(&'a KubeBox) -> BoxFuture<'a, Result<()>>,
+    ) -> Self {
+        Self { name, about, deadline: Duration::from_mins(minutes), foundation: false, run }
+    }
+}
+
 impl Group {
     fn selected(&self, names: &[String]) -> Vec<&Scenario> {
         let chosen = |scenario: &&Scenario| {

@@ -2,7 +2,7 @@
 //! install strategy says, under the rights that it asks for and no others. No static manifest is applied here.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use forestay_e2e::kube_box::KubeBox;
@@ -15,13 +15,7 @@ use crate::runner::{Group, Scenario};
 
 /// The scenarios, each built on the one before.
 pub(crate) fn group() -> Group {
-    let scenario = |name, about, minutes, run| Scenario {
-        name,
-        about,
-        deadline: Duration::from_mins(minutes),
-        foundation: false,
-        run,
-    };
+    let scenario = Scenario::new;
     let foundation = |name, about, run| Scenario { foundation: true, ..scenario(name, about, 5, run) };
     Group {
         name: "bundle",

@@ -26,13 +26,7 @@ const AT_ONCE: usize = 32;
 
 /// The measurements.
 pub(crate) fn group() -> Group {
-    let scenario = |name, about, minutes, run| Scenario {
-        name,
-        about,
-        deadline: Duration::from_mins(minutes),
-        foundation: false,
-        run,
-    };
+    let scenario = Scenario::new;
     Group {
         name: "scale",
         images: faults::archives,

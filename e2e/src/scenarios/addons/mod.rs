@@ -27,13 +27,7 @@ use crate::runner::{Group, Scenario};
 
 /// The scenarios, in order.
 pub(crate) fn group() -> Group {
-    let scenario = |name, about, minutes, run| Scenario {
-        name,
-        about,
-        deadline: Duration::from_mins(minutes),
-        foundation: false,
-        run,
-    };
+    let scenario = Scenario::new;
     Group {
         name: "addons",
         images: archives,
@@ -77,8 +71,7 @@ fn archives() -> Result<Vec<PathBuf>> {
 }
 
 async fn prepare(kube: &KubeBox) -> Result<()> {
-    kube.kubectl_ok(&["apply", "-f", &mesh::config("install.yaml").display().to_string()]).await?;
-    kube.wait_for("forestay-system", "deployment/forestay-operator", "condition=Available", STARTED).await?;
+    mesh::operator_installed(kube).await?;
     kube.apply(&mesh_install(names::DEFAULT_REVISION, "{}")).await?;
     kube.wait_for("default", "mi/default", "condition=Ready", STARTED).await
 }

@@ -41,13 +41,7 @@ use crate::runner::{Group, Scenario};
 
 /// The scenarios. Only the two of `kinds` are in need of their order, to wait less.
 pub(crate) fn group() -> Group {
-    let scenario = |name, about, minutes, run| Scenario {
-        name,
-        about,
-        deadline: Duration::from_mins(minutes),
-        foundation: false,
-        run,
-    };
+    let scenario = Scenario::new;
     Group {
         name: "admission",
         images: archives,
@@ -139,8 +133,7 @@ spec:
 }
 
 async fn prepare(kube: &KubeBox) -> Result<()> {
-    kube.kubectl_ok(&["apply", "-f", &mesh::config("install.yaml").display().to_string()]).await?;
-    kube.wait_for("forestay-system", "deployment/forestay-operator", "condition=Available", STARTED).await?;
+    mesh::operator_installed(kube).await?;
     kube.apply(&mesh_install(names::DEFAULT_REVISION)).await?;
     kube.wait_for("default", "mi/default", "condition=Ready", STARTED).await?;
     scale_webhook(kube, 2).await?;

@@ -33,18 +33,12 @@ use forestay_e2e::{images, tools};
 use futures::FutureExt as _;
 use serde_json::Value;
 
-use super::mesh::{self, STARTED};
+use super::mesh::{self, STARTED, operator_available};
 use crate::runner::{Group, Scenario};
 
 /// The scenarios.
 pub(crate) fn group() -> Group {
-    let scenario = |name, about, minutes, run| Scenario {
-        name,
-        about,
-        deadline: Duration::from_mins(minutes),
-        foundation: false,
-        run,
-    };
+    let scenario = Scenario::new;
     Group {
         name: "faults",
         images: archives,
@@ -111,13 +105,8 @@ pub(crate) fn archives() -> Result<Vec<PathBuf>> {
 
 /// The operator, and nothing else yet.
 pub(crate) async fn prepare(kube: &KubeBox) -> Result<()> {
-    kube.kubectl_ok(&["apply", "-f", &mesh::config("install.yaml").display().to_string()]).await?;
-    operator_available(kube).await?;
+    mesh::operator_installed(kube).await?;
     deletions::note_what_is_there(kube).await
-}
-
-pub(crate) async fn operator_available(kube: &KubeBox) -> Result<()> {
-    kube.wait_for("forestay-system", "deployment/forestay-operator", "condition=Available", STARTED).await
 }
 
 /// The mesh of most scenarios: gateway, one replica each, an autoscaler for the webhook.

@@ -4,13 +4,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{STARTED, config};
+use super::{STARTED, config, operator_installed};
 use forestay_e2e::kube_box::KubeBox;
 
 /// Applies the operator's manifests and a MeshInstall and waits as the README says.
 pub(crate) async fn install(kube: &KubeBox) -> Result<()> {
-    kube.kubectl_ok(&["apply", "-f", &config("install.yaml").display().to_string()]).await?;
-    kube.wait_for("forestay-system", "deployment/forestay-operator", "condition=Available", STARTED).await?;
+    operator_installed(kube).await?;
     let applied = Instant::now();
     kube.kubectl_ok(&["apply", "-f", &config("samples/meshinstall.yaml").display().to_string()]).await?;
     kube.wait_for("default", "mi/default", "condition=Ready", STARTED).await?;

@@ -42,13 +42,7 @@ use crate::runner::{Group, Scenario};
 
 /// The scenarios, in the order of the walkthrough.
 pub(crate) fn group() -> Group {
-    let scenario = |name, about, minutes, run| Scenario {
-        name,
-        about,
-        deadline: Duration::from_mins(minutes),
-        foundation: false,
-        run,
-    };
+    let scenario = Scenario::new;
     let foundation = |name, about, run| Scenario { foundation: true, ..scenario(name, about, 6, run) };
     Group {
         name: "mesh",
@@ -143,6 +137,16 @@ pub(crate) fn binaries() -> Result<images::Binaries> {
     tools::ensure_packages(&["binutils"], &progress::PlainLines)?;
     let folder = program.parent().context("the folder of this program")?;
     Ok(images::Binaries::in_folder(folder).preferring(std::env::var_os("FORESTAY_PROGRAMS").map(PathBuf::from)))
+}
+
+/// The operator by its static manifest, available.
+pub(crate) async fn operator_installed(kube: &KubeBox) -> Result<()> {
+    kube.kubectl_ok(&["apply", "-f", &config("install.yaml").display().to_string()]).await?;
+    operator_available(kube).await
+}
+
+pub(crate) async fn operator_available(kube: &KubeBox) -> Result<()> {
+    kube.wait_for("forestay-system", "deployment/forestay-operator", "condition=Available", STARTED).await
 }
 
 /// How long a change may take to show, generously: the machine is shared and noisy.

@@ -27,13 +27,7 @@ use crate::runner::{Group, Scenario};
 
 /// The scenarios, each built on the one before.
 pub(crate) fn group() -> Group {
-    let scenario = |name, about, minutes, run| Scenario {
-        name,
-        about,
-        deadline: Duration::from_mins(minutes),
-        foundation: false,
-        run,
-    };
+    let scenario = Scenario::new;
     let foundation = |name, about, run| Scenario { foundation: true, ..scenario(name, about, 8, run) };
     Group {
         name: "upgrade",

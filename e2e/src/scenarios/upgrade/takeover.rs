@@ -8,7 +8,7 @@ use names::resources::{CA_SECRET, MESH_NAMESPACE, ROOT_CERT_CONFIG_MAP};
 
 use super::{condition, in_force, says};
 use crate::scenarios::mesh::security::server_certificate;
-use crate::scenarios::mesh::{STARTED, Visitor, apply_sample, config, inject, pod};
+use crate::scenarios::mesh::{STARTED, Visitor, apply_sample, config, inject, operator_installed, pod};
 
 /// Runs openssl in a folder.
 fn openssl(folder: &std::path::Path, arguments: &[&str]) -> Result<String> {
@@ -44,8 +44,7 @@ pub(crate) async fn takeover(kube: &KubeBox) -> Result<()> {
     kube.kubectl_ok(&["create", "namespace", MESH_NAMESPACE]).await?;
     let damaged = key.get(..400).context("a short key")?;
     put(kube, &cert, damaged).await?;
-    kube.kubectl_ok(&["apply", "-f", &config("install.yaml").display().to_string()]).await?;
-    kube.wait_for("forestay-system", "deployment/forestay-operator", "condition=Available", STARTED).await?;
+    operator_installed(kube).await?;
     kube.kubectl_ok(&["apply", "-f", &config("samples/meshinstall.yaml").display().to_string()]).await?;
     let words = format!("Secret {MESH_NAMESPACE}/{CA_SECRET}, key ca-key.pem");
     says(kube, "default", "ControlPlaneReady", "False AuthorityUnusable", &words).await?;
