@@ -4,6 +4,8 @@
 //! way from a MeshInstall to the ConfigMap and to a proxy. [`Default`] gives Istio's defaults, so a field that a
 //! document leaves out has the value that Istio would give it.
 
+pub mod fields;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

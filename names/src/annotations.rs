@@ -4,6 +4,10 @@
 pub const STATUS: &str = "sidecar.istio.io/status";
 /// On a pod: overrides native (`"true"`) or classic (`"false"`) sidecar.
 pub const NATIVE_SIDECAR: &str = "sidecar.istio.io/nativeSidecar";
+/// On a pod: the port of its proxy's agent, which rewritten probes and drain go to; `0` for no probes of the proxy.
+pub const STATUS_PORT: &str = "status.sidecar.istio.io/port";
+/// On a pod: the control plane of its proxy, `host:port`.
+pub const DISCOVERY_ADDRESS: &str = "sidecar.istio.io/discoveryAddress";
 /// On a pod: fields of ProxyConfig, as YAML.
 pub const PROXY_CONFIG: &str = "proxy.istio.io/config";
 /// On an injected pod: the user's own `istio-proxy` fields, so that injecting again gives the same.

@@ -53,7 +53,8 @@ pub fn proxy(
     raise_descriptors();
     let variables: BTreeMap<String, String> = std::env::vars().collect();
     let labels = std::fs::read_to_string(names::paths::POD_LABELS).unwrap_or_default();
-    let environment = Environment::read(proxy_type, domain, &variables, &labels)?;
+    let annotations = std::fs::read_to_string(names::paths::POD_ANNOTATIONS).unwrap_or_default();
+    let environment = Environment::read(proxy_type, domain, &variables, &labels, &annotations)?;
     #[expect(clippy::cast_precision_loss, reason = "a few CPUs")]
     let limit = environment.cpu_limit.map(|cpus| cpus as f64).or_else(workers::cpu_limit);
     let count = workers::count(environment.concurrency, limit, proxy_type == ProxyType::Sidecar);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use forestay_webhook::configuration::{Registration, mutating, selects};
 use forestay_webhook::inject::decide::{Candidate, decide};
 use forestay_webhook::inject::settings::{Config, Settings};
-use forestay_webhook::inject::{InjectError, annotation_problems, inject_document, variables};
+use forestay_webhook::inject::{InjectError, Request, annotation_problems, inject, inject_document, variables};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -179,40 +179,62 @@ struct InjectionCase {
     log: Option<String>,
 }
 
-/// Cases that differ from Istio, and why.
-const KNOWN: &[(&str, &str)] = &[
-    (
-        "sidecar-spire.yaml.injected",
-        "with native sidecars, Istio takes the user's template literally and adds a second istio-proxy without an image, \
-         which the API server refuses; we merge it into the one there is",
-    ),
-    (
-        "cronjob-old-version.yaml.injected",
-        "Istio's file tool marks the Job rather than its pods; we mark the pods, as both do at admission",
-    ),
-    (
-        "merge-probers.yaml.injected",
-        "an earlier injection of another form: Istio keeps its arguments and environment, we render anew",
-    ),
-];
+const SPIRE: (&str, &str) = (
+    "sidecar-spire.yaml.injected",
+    "with native sidecars, Istio takes the user's template literally and adds a second istio-proxy without an image, \
+     which the API server refuses; we merge it into the one there is",
+);
+const MERGED: (&str, &str) = (
+    "merge-probers.yaml.injected",
+    "injected before by another version, then a container was added: Istio keeps the arguments and environment of then \
+     (a list of ports and containers without the new one), we render anew",
+);
+const TPROXY: &str = "the proxy has no TPROXY: a pod that asks for it is refused, since it would never start";
 
+type Way = fn(&Value, &Settings) -> Result<Value, InjectError>;
+
+/// A manifest as a whole goes through the file tool.
 #[test]
-fn injection() {
+fn injection_in_files() {
+    let known = [
+        SPIRE,
+        MERGED,
+        (
+            "cronjob-old-version.yaml.injected",
+            "Istio's file tool marks the Job rather than its pods; we mark the pods, as both do at admission",
+        ),
+    ];
+    injection("in files", |case| case.kube_inject, in_a_file, &known);
+}
+
+/// Its pods go through admission.
+#[test]
+fn injection_at_admission() {
+    let known =
+        [SPIRE, MERGED, ("hello-tproxy.yaml.injected", TPROXY), ("proxy-override-runas.yaml.tproxy.injected", TPROXY)];
+    injection("at admission", |case| case.webhook, at_admission, &known);
+}
+
+fn injection(how: &str, asked: fn(&InjectionCase) -> bool, way: Way, known: &[(&str, &str)]) {
     let Some(vectors) = vectors("injection.json") else { return };
-    let mut failures = Vec::new();
+    let (mut failures, mut total) = (Vec::new(), 0);
     for case in cases(&vectors) {
         let case: InjectionCase = serde_json::from_value(case.clone()).expect("a case of injection.json");
+        if !asked(&case) {
+            continue;
+        }
+        total += 1;
         let settings = case_settings(&vectors, &case);
         let differences = match (&case.golden, &case.error) {
-            (Some(golden), None) => against_golden(&case.input, golden, &settings),
-            (_, Some(expected)) => against_error(&case.input, expected, &settings),
+            (Some(golden), None) => against_golden(&case.input, golden, &settings, way),
+            (_, Some(expected)) => against_error(&case.input, expected, &settings, way),
             (None, None) => vec!["neither golden nor error".to_owned()],
         };
         if let Some(first) = differences.first() {
             failures.push((case.name, format!("{} differences, first: {first}", differences.len())));
         }
     }
-    report("injection.json", cases(&vectors).len(), &failures, KNOWN);
+    report(&format!("injection.json {how}"), total, &failures, known);
 }
 
 fn case_settings(vectors: &Value, case: &InjectionCase) -> Settings {
@@ -252,23 +274,50 @@ fn merge(base: &mut Value, over: &Value) {
 
 /// The pod of a document, as the goldens are compared.
 fn pod_of(document: &Value) -> &Value {
-    let pointer = match document["kind"].as_str() {
+    document.pointer(place_of_pod(document)).unwrap_or(&Value::Null)
+}
+
+fn place_of_pod(document: &Value) -> &'static str {
+    match document["kind"].as_str() {
         Some("CronJob") => "/spec/jobTemplate/spec/template",
         Some("Pod") => "",
         _ => "/spec/template",
-    };
-    document.pointer(pointer).unwrap_or(&Value::Null)
+    }
 }
 
-fn injected(document: &Value, settings: &Settings) -> Result<Value, InjectError> {
+fn in_a_file(document: &Value, settings: &Settings) -> Result<Value, InjectError> {
     inject_document(document, settings, "default").map(|outcome| outcome.document)
+}
+
+fn at_admission(document: &Value, settings: &Settings) -> Result<Value, InjectError> {
+    let mut document = document.clone();
+    let Some(template) = document.pointer(place_of_pod(&document)).cloned() else { return Ok(document) };
+    let mut pod = template;
+    // The owner of a pod is found by its reference, which the case does not show.
+    let ours = document["kind"] != "Pod" && pod.pointer("/metadata/ownerReferences").is_none();
+    if ours {
+        let (version, kind, name) = (&document["apiVersion"], &document["kind"], &document["metadata"]["name"]);
+        pod["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": version, "kind": kind, "name": name, "uid": "1", "controller": true}]);
+    }
+    let namespace = document["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
+    let outcome = inject(Request { pod: &pod, namespace: &namespace, about: None, variables: &[] }, settings)?;
+    let mut after = outcome.pod.unwrap_or(pod);
+    if let (true, Some(metadata)) = (ours, after.get_mut("metadata").and_then(Value::as_object_mut)) {
+        metadata.shift_remove("ownerReferences");
+    }
+    let place = place_of_pod(&document);
+    if let Some(place) = document.pointer_mut(place) {
+        *place = after;
+    }
+    Ok(document)
 }
 
 fn documents(text: &str) -> Vec<Value> {
     crds::yaml::documents(text).into_iter().map(|document| document.expect("YAML").value).collect()
 }
 
-fn against_error(input: &str, expected: &str, settings: &Settings) -> Vec<String> {
+fn against_error(input: &str, expected: &str, settings: &Settings, injected: Way) -> Vec<String> {
     for document in documents(input) {
         if let Err(error) = injected(&document, settings) {
             let message = error.to_string();
@@ -281,7 +330,7 @@ fn against_error(input: &str, expected: &str, settings: &Settings) -> Vec<String
     vec![format!("no error, expected \"{expected}\"")]
 }
 
-fn against_golden(input: &str, golden: &str, settings: &Settings) -> Vec<String> {
+fn against_golden(input: &str, golden: &str, settings: &Settings, injected: Way) -> Vec<String> {
     let (input, golden) = (documents(input), documents(golden));
     let mut differences = Vec::new();
     if input.len() != golden.len() {

@@ -5,7 +5,10 @@
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use engine::compile::{Proxy, Viewpoint};
-use names::identity::SpiffeId;
+use names::{
+    annotations::{DISCOVERY_ADDRESS, STATUS_PORT},
+    identity::SpiffeId,
+};
 use serde_json::Value;
 use xds::{
     dynamic,
@@ -45,6 +48,8 @@ pub struct Environment {
     pub termination_drain: Duration,
     /// The port of probes and merged metrics.
     pub status_port: u16,
+    /// Where an annotation of the pod moves the probes to.
+    pub probes_port: Option<u16>,
     /// The port of administration, on loopback.
     pub admin_port: u16,
     /// The application's probes.
@@ -74,12 +79,13 @@ pub enum EnvironmentError {
 }
 
 impl Environment {
-    /// Reads variables, and the pod's labels as the downward API writes them. `domain` is `--domain`.
+    /// Reads variables, and the pod's labels and annotations as the downward API writes them. `domain` is `--domain`.
     pub fn read(
         proxy_type: ProxyType,
         domain: Option<&str>,
         variables: &BTreeMap<String, String>,
         labels: &str,
+        annotations: &str,
     ) -> Result<Self, EnvironmentError> {
         let get = |name: &str| variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
         let required = |name: &'static str| get(name).ok_or(EnvironmentError::Missing(name));
@@ -90,7 +96,9 @@ impl Environment {
         let config = json("PROXY_CONFIG", get("PROXY_CONFIG").unwrap_or("{}"))?;
         let metadata = metadata(variables, &config, &pod, &namespace, &service_account, ip, labels);
         let trust_domain = get("TRUST_DOMAIN").unwrap_or(names::CLUSTER_DOMAIN);
-        let discovery_address = text(&config, "discoveryAddress").map_or_else(
+        let annotations = pairs(annotations);
+        let annotated = |name: &str| annotations.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        let discovery_address = annotated(DISCOVERY_ADDRESS).or(text(&config, "discoveryAddress")).map_or_else(
             || {
                 format!(
                     "{}.{}.svc:{}",
@@ -134,6 +142,7 @@ impl Environment {
                 None => TERMINATION_DRAIN,
             },
             status_port: port(&config, "statusPort", names::ports::AGENT),
+            probes_port: annotated(STATUS_PORT).and_then(|port| port.parse().ok()).filter(|port| *port > 0),
             admin_port: port(&config, "proxyAdminPort", names::ports::PROXY_ADMIN),
             probes: match get("ISTIO_KUBE_APP_PROBERS") {
                 Some(value) => probes::parse(value, pod_ip, to_localhost)
@@ -189,7 +198,7 @@ fn metadata(
 ) -> NodeMetadata {
     let meta = |name: &str| variables.get(&format!("ISTIO_META_{name}")).cloned().unwrap_or_default();
     let or = |value: String, default: &str| if value.is_empty() { default.to_owned() } else { value };
-    let labels = pod_labels(labels);
+    let labels = pairs(labels);
     let workload_name =
         or(meta("WORKLOAD_NAME"), labels.get(names::labels::CANONICAL_NAME).map_or(pod, String::as_str));
     let revision = labels.get(names::labels::REVISION).map_or(names::DEFAULT_REVISION, String::as_str);
@@ -222,11 +231,11 @@ fn cluster_domain(domain: Option<&str>, namespace: &str) -> String {
     domain.unwrap_or(names::CLUSTER_DOMAIN).trim_end_matches('.').to_owned()
 }
 
-/// Labels as the downward API writes them: `key="value"`, the value quoted as in Go.
-fn pod_labels(text: &str) -> BTreeMap<String, String> {
+/// Labels or annotations as the downward API writes them: `key="value"`, the value quoted as in Go.
+fn pairs(text: &str) -> BTreeMap<String, String> {
     let pair = |line: &str| {
         let (key, quoted) = line.split_once('=')?;
-        // A label's value never needs more than JSON's quoting.
+        // A label's value, and that of the annotations read here, never needs more than JSON's quoting.
         Some((key.trim().to_owned(), serde_json::from_str::<String>(quoted.trim()).ok()?))
     };
     text.lines().filter_map(pair).collect()
@@ -328,7 +337,7 @@ mod tests {
             ("TRUST_DOMAIN", "example.org"),
             ("ISTIO_CPU_LIMIT", "2"),
         ]);
-        let environment = Environment::read(ProxyType::Sidecar, Some("default.svc.corp.local"), &variables, LABELS)
+        let environment = Environment::read(ProxyType::Sidecar, Some("default.svc.corp.local"), &variables, LABELS, "")
             .expect("complete");
         assert_eq!(environment.node.id.to_string(), "sidecar~10.0.0.7~reviews-v1-0.default~default.svc.corp.local");
         assert_eq!(environment.identity.to_string(), "spiffe://example.org/ns/default/sa/bookinfo-reviews");
@@ -346,7 +355,7 @@ mod tests {
     fn what_is_missing_or_wrong_is_named() {
         let mut missing = variables(&[]);
         missing.remove("SERVICE_ACCOUNT");
-        let error = Environment::read(ProxyType::Sidecar, None, &missing, "").expect_err("no service account");
+        let error = Environment::read(ProxyType::Sidecar, None, &missing, "", "").expect_err("no service account");
         assert!(matches!(error, EnvironmentError::Missing("SERVICE_ACCOUNT")), "{error}");
         for (name, value) in [
             ("PROXY_CONFIG", "{"),
@@ -355,7 +364,7 @@ mod tests {
             ("ISTIO_KUBE_APP_PROBERS", "[]"),
             ("ISTIO_PROMETHEUS_ANNOTATIONS", "{"),
         ] {
-            let error = Environment::read(ProxyType::Sidecar, None, &variables(&[(name, value)]), "")
+            let error = Environment::read(ProxyType::Sidecar, None, &variables(&[(name, value)]), "", "")
                 .expect_err("a value that cannot be read");
             assert!(error.to_string().starts_with(name), "{error}");
         }
@@ -363,11 +372,33 @@ mod tests {
 
     #[test]
     fn defaults_are_istios() {
-        let environment = Environment::read(ProxyType::Router, None, &variables(&[]), "").expect("complete");
+        let environment = Environment::read(ProxyType::Router, None, &variables(&[]), "", "").expect("complete");
         assert_eq!(environment.discovery_address, "istiod.istio-system.svc:15012");
         assert_eq!((environment.status_port, environment.admin_port), (15020, 15000));
         assert!(environment.proxy().gateway);
         assert_eq!(cluster_domain(Some("other.svc.x"), "default"), "cluster.local");
+    }
+
+    /// As in Istio, the agent reads these two itself.
+    #[test]
+    fn annotations_of_the_pod_go_before_its_settings() {
+        let config = [("PROXY_CONFIG", r#"{"discoveryAddress":"a:1","statusPort":15999}"#)];
+        let rows = [
+            ("", "a:1", None),
+            ("status.sidecar.istio.io/port=\"15998\"\n", "a:1", Some(15998)),
+            ("other=\"\\x00\"\nsidecar.istio.io/discoveryAddress=\"b:2\"\n", "b:2", None),
+            ("sidecar.istio.io/discoveryAddress=\"\"\nstatus.sidecar.istio.io/port=\"0\"\n", "a:1", None),
+        ];
+        for (annotations, address, port) in rows {
+            let environment =
+                Environment::read(ProxyType::Sidecar, None, &variables(&config), "", annotations).expect("complete");
+            assert_eq!(
+                (environment.discovery_address.as_str(), environment.probes_port),
+                (address, port),
+                "{annotations}"
+            );
+            assert_eq!(environment.status_port, 15999, "{annotations}");
+        }
     }
 
     #[test]

@@ -95,7 +95,11 @@ pub async fn run(environment: Environment, shared: Shared) -> Result<(), ListenE
     let admin_address = (std::net::Ipv4Addr::LOCALHOST, environment.admin_port).into();
     let admin_socket =
         serve::listen(admin_address).map_err(|source| ListenError { port: environment.admin_port, source })?;
-    tokio::spawn(status.clone().serve_status(listen(environment.status_port)?));
+    // A pod's annotation moves its rewritten probes; Prometheus goes on asking at the port of the settings.
+    let probes_port = environment.probes_port.filter(|port| *port != environment.status_port);
+    for port in [environment.status_port].into_iter().chain(probes_port) {
+        tokio::spawn(status.clone().serve_status(listen(port)?));
+    }
     tokio::spawn(status.clone().serve_health(listen(names::ports::HEALTH)?));
     tokio::spawn(status.serve_metrics(listen(names::ports::PROXY_STATS)?));
 

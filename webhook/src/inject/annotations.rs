@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 
 use crds::meshconfig::{InterceptionMode, ProxyConfig};
-use names::annotations::{NATIVE_SIDECAR, PROXY_CONFIG};
+use k8s_openapi::api::core::v1::{Volume, VolumeMount};
+pub(crate) use names::annotations::STATUS_PORT;
+use names::annotations::{DISCOVERY_ADDRESS, NATIVE_SIDECAR, PROXY_CONFIG};
+use names::ports;
+use serde_json::{Map, Value};
+
+use super::quantity::amount;
 
 pub(crate) const INTERCEPTION_MODE: &str = "sidecar.istio.io/interceptionMode";
-pub(crate) const STATUS_PORT: &str = "status.sidecar.istio.io/port";
 pub(crate) const INITIAL_DELAY: &str = "readiness.status.sidecar.istio.io/initialDelaySeconds";
 pub(crate) const PERIOD: &str = "readiness.status.sidecar.istio.io/periodSeconds";
 pub(crate) const FAILURE_THRESHOLD: &str = "readiness.status.sidecar.istio.io/failureThreshold";
@@ -38,12 +43,28 @@ pub(crate) const TEMPLATES: &str = "inject.istio.io/templates";
 pub(crate) const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 pub(crate) const DEFAULT_LOGS_CONTAINER: &str = "kubectl.kubernetes.io/default-logs-container";
 
+/// Ports of the proxy, other than its agent's.
+pub(crate) const OWN_PORTS: [u16; 5] =
+    [ports::PROXY_ADMIN, ports::OUTBOUND, ports::INBOUND, ports::HEALTH, ports::PROXY_STATS];
+/// Volumes of the proxy.
+pub(crate) const OWN_VOLUMES: [&str; 9] = [
+    "workload-socket",
+    "credential-socket",
+    "workload-certs",
+    "istio-envoy",
+    "istio-data",
+    "istio-podinfo",
+    "istio-token",
+    "istiod-ca-cert",
+    "istio-ca-crl",
+];
+
 type Check = fn(&str) -> Result<(), String>;
 
 /// Every annotation with a form, and its form.
-const CHECKS: [(&str, Check); 23] = [
+const CHECKS: [(&str, Check); 26] = [
     (INTERCEPTION_MODE, |value| interception_mode(value).map(drop)),
-    (STATUS_PORT, |value| port_or_zero(value)),
+    (STATUS_PORT, agents_port),
     (INITIAL_DELAY, unsigned),
     (PERIOD, unsigned),
     (FAILURE_THRESHOLD, unsigned),
@@ -64,8 +85,11 @@ const CHECKS: [(&str, Check); 23] = [
     (PROXY_CPU_LIMIT, quantity),
     (PROXY_MEMORY_LIMIT, quantity),
     (NATIVE_SIDECAR, |value| boolean(value).map(drop)),
-    (USER_VOLUME, |value| json_map(value).map(drop)),
-    (USER_VOLUME_MOUNT, |value| json_map(value).map(drop)),
+    (USER_VOLUME, user_volumes),
+    (USER_VOLUME_MOUNT, user_mounts),
+    (PROXY_IMAGE, image),
+    (PROXY_IMAGE_TYPE, |value| if value.is_empty() { Ok(()) } else { image(value) }),
+    (DISCOVERY_ADDRESS, address),
 ];
 
 /// Every malformed annotation, as `invalid value '<v>' for annotation '<name>': <reason>`.
@@ -111,29 +135,113 @@ pub(crate) fn interception_mode(value: &str) -> Result<InterceptionMode, String>
 
 /// The mesh's proxy settings with a pod's over them.
 pub(crate) fn proxy_config(base: &ProxyConfig, yaml: &str) -> Result<ProxyConfig, String> {
-    let value = crds::yaml::value(yaml).map_err(|error| format!("line {}: {}", error.line, error.message))?;
-    match value {
-        serde_json::Value::Null => Ok(base.clone()),
-        object @ serde_json::Value::Object(_) => base.merged(&object).map_err(|error| error.to_string()),
+    let fields = proxy_config_fields(yaml)?;
+    let config = base.merged(&Value::Object(fields.clone())).map_err(|error| error.to_string())?;
+    // What the API server, or the proxy at its start, would refuse.
+    let others = OWN_PORTS.into_iter().filter(|port| *port != ports::PROXY_ADMIN);
+    let others: Vec<u16> = others.chain([config.proxy_admin_port, config.status_port]).collect();
+    for (name, port) in [("statusPort", config.status_port), ("proxyAdminPort", config.proxy_admin_port)] {
+        if fields.contains_key(name) && (port == 0 || others.iter().filter(|other| **other == port).count() > 1) {
+            return Err(format!("{name}: {port} is no port, or another of the proxy's"));
+        }
+    }
+    if fields.contains_key("discoveryAddress") {
+        address(&config.discovery_address).map_err(|problem| format!("discoveryAddress: {problem}"))?;
+    }
+    let legal = |name: &str| !name.is_empty() && name.chars().all(|c| (' '..='~').contains(&c) && c != '=');
+    match config.proxy_metadata.keys().find(|name| !legal(name)) {
+        Some(name) => Err(format!("proxyMetadata: {name:?} cannot be the name of an environment variable")),
+        None => Ok(config),
+    }
+}
+
+/// The fields that annotation `proxy.istio.io/config` sets.
+pub(crate) fn proxy_config_fields(yaml: &str) -> Result<Map<String, Value>, String> {
+    match crds::yaml::value(yaml).map_err(|error| format!("line {}: {}", error.line, error.message))? {
+        Value::Null => Ok(Map::new()),
+        Value::Object(fields) => Ok(fields),
         _ => Err("must be fields of ProxyConfig as YAML, such as \"concurrency: 2\"".to_owned()),
     }
 }
 
 /// A JSON object, such as `{"name": {...}}`.
-pub(crate) fn json_map(value: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+pub(crate) fn json_map(value: &str) -> Result<Map<String, Value>, String> {
     serde_json::from_str(value).map_err(|error| format!("must be a JSON object: {error}"))
 }
 
-fn unsigned(value: &str) -> Result<(), String> {
-    value.parse::<u32>().map(drop).map_err(|_| "must be a whole number that is not negative".to_owned())
+/// Volumes by name. Those of the proxy itself have their place already.
+fn user_volumes(value: &str) -> Result<(), String> {
+    for (name, volume) in named_objects(value)? {
+        if OWN_VOLUMES.contains(&name.as_str()) {
+            return Err(format!("\"{name}\" is a volume of the proxy itself; use another name"));
+        }
+        crds::parse::<Volume>(volume).map_err(|error| format!("\"{name}\": {error}"))?;
+    }
+    Ok(())
 }
 
-fn port_or_zero(value: &str) -> Result<(), String> {
-    value.parse::<u16>().map(drop).map_err(|_| "must be a port, or 0 for none".to_owned())
+/// Mounts by the name of their volume.
+fn user_mounts(value: &str) -> Result<(), String> {
+    for (name, mount) in named_objects(value)? {
+        let mount: VolumeMount = crds::parse(mount).map_err(|error| format!("\"{name}\": {error}"))?;
+        if mount.mount_path.is_empty() {
+            return Err(format!("\"{name}\" has no mountPath"));
+        }
+    }
+    Ok(())
+}
+
+/// `{"name": {...}}` as objects that have their names in them.
+fn named_objects(value: &str) -> Result<Vec<(String, Value)>, String> {
+    let named = |(name, object): (String, Value)| {
+        let Value::Object(mut object) = object else {
+            return Err(format!("\"{name}\" must be an object, such as {{\"{name}\": {{...}}}}"));
+        };
+        object.insert("name".to_owned(), Value::String(name.clone()));
+        Ok((name, Value::Object(object)))
+    };
+    json_map(value)?.into_iter().map(named).collect()
+}
+
+/// Part of an image's name, or all of it.
+fn image(value: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "./:-_@".contains(c);
+    if value.is_empty() || !value.chars().all(fits) {
+        return Err(
+            "cannot be part of an image's name, such as \"proxyv2\" or \"registry.example.org/proxy:1.0\"".to_owned()
+        );
+    }
+    Ok(())
+}
+
+/// `host:port`.
+fn address(value: &str) -> Result<(), String> {
+    let fits = value.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(char::is_whitespace) && whole(port).is_some_and(|port: u16| port > 0)
+    });
+    if fits { Ok(()) } else { Err(format!("\"{value}\" is not host:port, such as \"istiod.istio-system.svc:15012\"")) }
+}
+
+/// Digits only: what Rust reads beside them (a plus sign), Go does not.
+fn whole<T: std::str::FromStr>(value: &str) -> Option<T> {
+    value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok()).flatten()
+}
+
+/// Fields of probes, which are signed in Kubernetes' API.
+fn unsigned(value: &str) -> Result<(), String> {
+    let most = i32::MAX;
+    let fits = whole::<u32>(value).is_some_and(|number| i32::try_from(number).is_ok());
+    if fits { Ok(()) } else { Err(format!("must be a whole number from 0 to {most}")) }
+}
+
+/// The agent listens there, so it can be none of the proxy's other ports.
+fn agents_port(value: &str) -> Result<(), String> {
+    let port = whole::<u16>(value).ok_or_else(|| "must be a port, or 0 for none".to_owned())?;
+    if OWN_PORTS.contains(&port) { Err(format!("port {port} is another port of the proxy")) } else { Ok(()) }
 }
 
 fn ports(value: &str) -> Result<(), String> {
-    let bad = value.split(',').map(str::trim).find(|port| !port.is_empty() && port.parse::<u16>().is_err());
+    let bad = value.split(',').map(str::trim).find(|port| !port.is_empty() && whole::<u16>(port).is_none());
     bad.map_or(Ok(()), |port| Err(format!("\"{port}\" is not a port: write ports with commas, such as \"80,443\"")))
 }
 
@@ -159,37 +267,11 @@ fn interfaces(value: &str) -> Result<(), String> {
 
 fn quantity(value: &str) -> Result<(), String> {
     let problem = || "must be a resource quantity, such as \"100m\" or \"128Mi\"".to_owned();
-    amount(value).map(drop).ok_or_else(problem)
-}
-
-/// Kubernetes' resource quantities.
-fn amount(value: &str) -> Option<f64> {
-    const UNITS: [(&str, f64); 16] = [
-        ("", 1.0),
-        ("n", 1e-9),
-        ("u", 1e-6),
-        ("m", 1e-3),
-        ("k", 1e3),
-        ("M", 1e6),
-        ("G", 1e9),
-        ("T", 1e12),
-        ("P", 1e15),
-        ("E", 1e18),
-        ("Ki", 1024.0),
-        ("Mi", 1_048_576.0),
-        ("Gi", 1_073_741_824.0),
-        ("Ti", 1_099_511_627_776.0),
-        ("Pi", 1_125_899_906_842_624.0),
-        ("Ei", 1_152_921_504_606_846_976.0),
-    ];
-    let number = value.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(value.len());
-    let (digits, suffix) = value.split_at(number);
-    let digits: f64 = digits.parse().ok()?;
-    if let Some((_, scale)) = UNITS.iter().find(|(unit, _)| *unit == suffix) {
-        return Some(digits * scale);
+    match amount(value).ok_or_else(problem)? {
+        // The API server refuses it in a container that the user never wrote.
+        amount if amount < 0.0 => Err("must not be negative".to_owned()),
+        _ => Ok(()),
     }
-    let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-    Some(digits * 10_f64.powi(exponent))
 }
 
 #[cfg(test)]
@@ -202,14 +284,15 @@ mod tests {
     fn a_malformed_annotation_is_named() {
         let rows: &[(&str, &[&str], &[&str])] = &[
             ("sidecar.istio.io/interceptionMode", &["REDIRECT", "TPROXY", "NONE"], &["", "redirect"]),
-            ("status.sidecar.istio.io/port", &["0", "15020", "65535"], &["", "65536", "-1", "x"]),
+            ("status.sidecar.istio.io/port", &["0", "15020", "65535"], &["", "65536", "-1", "+1", "x", "15021"]),
+            ("readiness.status.sidecar.istio.io/periodSeconds", &["0", "2147483647"], &["", "-1", "+1", "2147483648"]),
             (
                 "traffic.sidecar.istio.io/includeOutboundIPRanges",
                 &["*", "", "10.0.0.0/8", "10.0.0.1/24,fd00::/8"],
                 &["10.0.0.0", "10.0.0.0/33", "*,10.0.0.0/8", "bad"],
             ),
             ("traffic.sidecar.istio.io/excludeOutboundIPRanges", &["", "10.0.0.0/8"], &["*"]),
-            ("traffic.sidecar.istio.io/includeInboundPorts", &["*", "", "1,2", "1, 2"], &["1,x", "70000"]),
+            ("traffic.sidecar.istio.io/includeInboundPorts", &["*", "", "1,2", "1, 2"], &["1,x", "70000", "+80"]),
             ("traffic.sidecar.istio.io/excludeInboundPorts", &["", "1,2"], &["*", "http"]),
             (
                 "traffic.sidecar.istio.io/kubevirtInterfaces",
@@ -217,10 +300,37 @@ mod tests {
                 &["a/b", "a b", "longer-than-allowed"],
             ),
             ("prometheus.istio.io/merge-metrics", &["true", "false", "1"], &["", "yes"]),
-            ("proxy.istio.io/config", &["", "concurrency: 2", "{}"], &["concurrency: x", "a: [", "text"]),
-            ("sidecar.istio.io/proxyCPU", &["1", "100m", "1.5", "2e3"], &["", "100 m", "100x", "1\n"]),
+            (
+                "proxy.istio.io/config",
+                &["", "concurrency: 2", "{}", "proxyMetadata: {A.b: x}", "discoveryAddress: 'a.b:1'"],
+                &[
+                    "concurrency: x",
+                    "a: [",
+                    "text",
+                    "statusPort: 0",
+                    "proxyAdminPort: 0",
+                    "statusPort: 15021",
+                    "proxyAdminPort: 15020",
+                    "discoveryAddress: a",
+                    "proxyMetadata: {A=B: x}",
+                    "proxyMetadata: {'': x}",
+                ],
+            ),
+            ("sidecar.istio.io/proxyCPU", &["1", "100m", "1.5", "2e3"], &["", "100 m", "100x", "1\n", "-1"]),
             ("sidecar.istio.io/nativeSidecar", &["true", "false"], &["maybe"]),
-            ("sidecar.istio.io/userVolume", &["{}", r#"{"a": {"emptyDir": {}}}"#], &["[]", "{"]),
+            (
+                "sidecar.istio.io/userVolume",
+                &["{}", r#"{"a": {"emptyDir": {}}}"#],
+                &["[]", "{", r#"{"a": "x"}"#, r#"{"a": {"emptyDir": 5}}"#, r#"{"istio-data": {"emptyDir": {}}}"#],
+            ),
+            (
+                "sidecar.istio.io/userVolumeMount",
+                &["{}", r#"{"a": {"mountPath": "/a"}}"#],
+                &[r#"{"a": []}"#, r#"{"a": {}}"#, r#"{"a": {"mountPath": 5}}"#],
+            ),
+            ("sidecar.istio.io/proxyImage", &["proxyv2", "example.org:5000/a/b:1@sha256:00"], &["", "a b"]),
+            ("sidecar.istio.io/proxyImageType", &["", "debug", "distroless"], &["a b"]),
+            ("sidecar.istio.io/discoveryAddress", &["istiod.mesh.svc:15012", "[::1]:1"], &["", "istiod", "a:0", ":1"]),
         ];
         for (name, good, bad) in rows {
             let of = |value: &str| problems(&BTreeMap::from([((*name).to_owned(), value.to_owned())]));

@@ -1,7 +1,8 @@
 //! Whether a pod is injected: the second layer of the decision, after the API server's selectors.
 //!
 //! The order of the rules is Istio's: host network, ignored namespaces, the pod's own word, the never and always
-//! selectors, the policy. One is added: pods for Windows have no sidecar, since neither proxy nor redirection exist there.
+//! selectors, the policy. Two are added: pods for Windows have no sidecar, since neither proxy nor redirection exist there;
+//! and the kubelet's mirror of a static pod stays as it is, since it shows what runs already (and may not use tokens).
 
 use std::collections::BTreeMap;
 
@@ -45,6 +46,8 @@ pub enum Reason {
     HostNetwork,
     /// The pod is for nodes with Windows, where the proxy does not run.
     Windows,
+    /// The pod only shows what its kubelet runs from a file.
+    Mirror,
     /// The namespace belongs to the cluster.
     IgnoredNamespace,
     /// Label `sidecar.istio.io/inject`.
@@ -67,6 +70,7 @@ impl Reason {
         match self {
             Self::HostNetwork => "the pod uses the host's network",
             Self::Windows => "the pod is for nodes with Windows, where the proxy does not run",
+            Self::Mirror => "the pod is the mirror of a static one",
             Self::IgnoredNamespace => "the namespace is never injected",
             Self::Label => "label sidecar.istio.io/inject of the pod",
             Self::Annotation => "annotation sidecar.istio.io/inject of the pod",
@@ -78,10 +82,28 @@ impl Reason {
     }
 }
 
+/// The kubelet's mark on the mirror of a static pod.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
 /// Whether a pod says that it is for nodes with Windows.
 pub fn is_for_windows(pod: &Value) -> bool {
     let os = ["/spec/os/name", "/spec/nodeSelector/kubernetes.io~1os", "/spec/nodeSelector/beta.kubernetes.io~1os"];
+    let terms = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+    let terms = pod.pointer(terms).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     os.iter().any(|path| pod.pointer(path).is_some_and(|os| os == "windows"))
+        || (!terms.is_empty() && terms.iter().all(wants_windows))
+}
+
+/// Whether one of the terms of a node affinity, of which any may hold, leaves nodes with Windows only.
+fn wants_windows(term: &Value) -> bool {
+    let requirements = term.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
+    requirements.into_iter().any(|one| {
+        let values = one.get("values").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        one.get("key").is_some_and(|key| key == "kubernetes.io/os" || key == "beta.kubernetes.io/os")
+            && one.get("operator").is_some_and(|operator| operator == "In")
+            && !values.is_empty()
+            && values.iter().all(|value| value == "windows")
+    })
 }
 
 /// Decides.
@@ -98,6 +120,9 @@ fn rules(config: &Config, pod: Candidate<'_>, warnings: &mut Vec<String>) -> (bo
     if pod.windows {
         warnings.push("the pod is for nodes with Windows, where the proxy does not run: it gets no sidecar".to_owned());
         return (false, Reason::Windows);
+    }
+    if pod.annotations.contains_key(MIRROR) {
+        return (false, Reason::Mirror);
     }
     if IGNORED_NAMESPACES.contains(&pod.namespace) {
         return (false, Reason::IgnoredNamespace);

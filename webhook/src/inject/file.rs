@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::decide::{Decision, Reason};
+use super::in_vain;
 use super::settings::{Config, Settings};
 use super::workload::Workload;
 use super::{InjectError, Outcome, Purpose, Request, inject_as};
@@ -68,8 +69,11 @@ impl File<'_> {
     ) -> Result<(), InjectError> {
         let (group, kind) = group_and_kind(document);
         if (group.as_str(), kind.as_str()) == ("", "List") {
+            if depth == DEEPEST {
+                return Err(InjectError::TooDeep(DEEPEST));
+            }
             let items = document.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten();
-            for item in items.filter(|_| depth < DEEPEST) {
+            for item in items {
                 self.walk(item, warnings, injected, depth + 1)?;
             }
             return Ok(());
@@ -79,6 +83,7 @@ impl File<'_> {
         let within = |error| InjectError::In(named.clone(), Box::new(error));
         let outcome = self.workload(document, pointer).map_err(within)?;
         let about = |warning: String| format!("{named}: {warning}");
+        warnings.extend(beside_the_template(document, pointer).map(about));
         if let Some(pod) = outcome.pod {
             warnings.extend(outcome.warnings.into_iter().map(about));
             if let Some(place) = document.pointer_mut(pointer) {
@@ -125,6 +130,16 @@ fn full_name(document: &Value, pointer: &str) -> String {
     let of_pod = document.pointer(pointer).and_then(|pod| pod.pointer("/metadata/name")).and_then(Value::as_str);
     let name = of_pod.filter(|name| !name.is_empty()).or(text("name")).or(text("generateName")).unwrap_or_default();
     text("namespace").map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
+}
+
+/// Annotations that were meant for the pods and stand on their workload. (Istio's tool takes those of a CronJob's Job for the
+/// pods'; its pods do not have them.)
+fn beside_the_template<'a>(document: &'a Value, pointer: &'a str) -> impl Iterator<Item = String> + 'a {
+    let places = ["/metadata/annotations", "/spec/jobTemplate/metadata/annotations"];
+    places.into_iter().filter(move |_| !pointer.is_empty()).filter_map(move |place| {
+        let annotations = document.pointer(place)?.as_object()?;
+        in_vain::misplaced(annotations.keys().cloned(), place.replace('/', ".").trim_start_matches('.'))
+    })
 }
 
 fn skipped(named: &str, decision: &Decision) -> String {
@@ -223,6 +238,31 @@ mod tests {
             assert_eq!((outcome.injected, &outcome.document), (false, &document), "{expected}");
             assert_eq!(outcome.warnings, [expected]);
         }
+    }
+
+    #[test]
+    fn what_stands_beside_the_template_is_named() {
+        let mut document = workload("batch/v1", "CronJob", &pod());
+        document["metadata"]["annotations"] = json!({"sidecar.istio.io/proxyCPU": "1"});
+        document["spec"]["jobTemplate"]["metadata"] =
+            json!({"annotations": {"proxy.istio.io/config": "concurrency: 2"}});
+        let outcome = inject_document(&document, &settings(), "default").unwrap();
+        let expected = [
+            "CronJob \"a\": metadata.annotations has no effect on pods: sidecar.istio.io/proxyCPU; write it into the template's metadata",
+            "CronJob \"a\": spec.jobTemplate.metadata.annotations has no effect on pods: proxy.istio.io/config; write it into the template's metadata",
+        ];
+        assert_eq!(outcome.warnings, expected);
+    }
+
+    #[test]
+    fn lists_in_lists_have_an_end() {
+        let nested = |depth: usize| {
+            let list = |inner: Value| json!({"apiVersion": "v1", "kind": "List", "items": [inner]});
+            (0..depth).fold(workload("apps/v1", "Deployment", &pod()), |inner, _| list(inner))
+        };
+        assert!(inject_document(&nested(8), &settings(), "default").unwrap().injected);
+        let error = inject_document(&nested(9), &settings(), "default").unwrap_err();
+        assert_eq!(error.to_string(), "Lists stand in Lists more than 8 levels deep");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! 4. `template`: the fragments of a pod that its templates add; ours are put together of the pieces in `render`
 //! 5. `strategic`: they are merged over the pod; `overrides`: the user's own fields over them
 //! 6. `prometheus`, `probes`: metrics and probes of the application go through the proxy's agent
-//! 7. `order`: where our containers stand; `warnings`, `pod_security`: what the user should know
+//! 7. `order`: where our containers stand; `in_vain`, `warnings`, `pod_security`, `resources`: what the user should know
 //! 8. [`patch`]: the difference between the raw documents
 //!
 //! `subject` is what all of these read of a pod, `redirection` what of its traffic is captured; [`inject_document`] does
@@ -19,14 +19,17 @@ pub mod cluster;
 pub mod decide;
 mod earlier;
 mod file;
+mod in_vain;
 mod order;
 mod overrides;
 pub mod patch;
 mod pod_security;
 mod probes;
 mod prometheus;
+mod quantity;
 mod redirection;
 mod render;
+mod resources;
 pub mod selector;
 pub mod settings;
 pub mod strategic;
@@ -45,7 +48,7 @@ use names::labels;
 use serde_json::{Map, Value, json};
 
 use self::cluster::Namespace;
-use self::decide::{Candidate, Decision};
+use self::decide::{Candidate, Decision, Reason};
 use self::earlier::Earlier;
 pub use self::file::{FileOutcome, inject_document};
 use self::overrides::items;
@@ -102,6 +105,9 @@ pub enum InjectError {
     /// Redirection that our proxy does not have.
     #[error("{0} TPROXY: the proxy does not take connections that way, and the pod would never start; use REDIRECT")]
     Transparent(&'static str),
+    /// A volume of the pod in whose place another would be.
+    #[error("volume \"{0}\" of the pod has the name of a volume that injection adds; give it another name")]
+    Volume(String),
     /// A template that is not there.
     #[error("requested template \"{name}\" not found; have {have}")]
     Template {
@@ -126,6 +132,9 @@ pub enum InjectError {
         /// What is wrong.
         problem: String,
     },
+    /// Lists in lists, further than anybody means.
+    #[error("Lists stand in Lists more than {0} levels deep")]
+    TooDeep(usize),
     /// An error, with the document of a file that it is in.
     #[error("{0}: {1}")]
     In(String, Box<InjectError>),
@@ -175,6 +184,7 @@ fn inject_as(request: Request<'_>, settings: &Settings, purpose: &Purpose<'_>) -
     let decision = decide::decide(config, candidate);
     let mut warnings = decision.warnings.clone();
     if !decision.inject {
+        not_injected(&request, &decision, &settings.revision, purpose, &mut warnings);
         return Ok(Outcome { pod: None, decision, warnings });
     }
     let mut problems = annotations::problems(pod_annotations);
@@ -183,9 +193,35 @@ fn inject_as(request: Request<'_>, settings: &Settings, purpose: &Purpose<'_>) -
         return Err(InjectError::Annotations(problems));
     }
     let chosen = template::choose(pod_annotations, settings)?;
-    warnings::of_annotations(pod_annotations, &mut warnings);
+    in_vain::asked(pod_labels, pod_annotations, settings, &mut warnings);
     let pod = build(request, settings, (pod_labels, pod_annotations), purpose, &chosen, &mut warnings)?;
     Ok(Outcome { pod: Some(pod), decision, warnings })
+}
+
+/// What the user should know of a pod that is left as it is.
+fn not_injected(
+    request: &Request<'_>,
+    decision: &Decision,
+    revision: &str,
+    purpose: &Purpose<'_>,
+    warnings: &mut Vec<String>,
+) {
+    // For a file, the line that says that it is skipped says this as well.
+    if matches!(purpose, Purpose::Admission) {
+        match decision.reason {
+            Reason::HostNetwork => warnings
+                .push("the pod uses its node's network, which must not be redirected: it gets no sidecar".to_owned()),
+            Reason::UnknownPolicy => warnings.push(format!(
+                "no pod gets a sidecar: policy in ConfigMap {}, key config, is neither enabled nor disabled",
+                names::resources::injector(revision)
+            )),
+            _ => {}
+        }
+    }
+    let unfinished = |one: &Value| named(one, PROXY) && one.get("image").is_some_and(|image| image == "auto");
+    if LISTS.iter().any(|list| items(request.pod, list).iter().any(unfinished)) {
+        warnings.push(format!("image \"auto\" of {PROXY} is for injection to fill in, and this pod is not injected"));
+    }
 }
 
 fn build(
@@ -269,7 +305,8 @@ fn build(
         // Accepting for foreign addresses takes root, whatever the pod says.
         as_root(&mut merged);
     }
-    through_agent(&mut merged, &subject, &mut earlier)?;
+    volumes_kept(&base, &merged, &earlier)?;
+    through_agent(&mut merged, &subject, &mut earlier, warnings)?;
     order::arrange(&mut merged, &subject);
     let overrides = if earlier.was { None } else { found.write() };
     mark(&mut merged, &subject, &ours, overrides);
@@ -309,6 +346,21 @@ fn users_proxy(pod: &Value, about: Option<&Namespace>) -> Option<Value> {
     Some(users)
 }
 
+/// A pod's own volume that has the name of one of ours would be another volume after injection.
+fn volumes_kept(users: &Value, merged: &Value, earlier: &Earlier) -> Result<(), InjectError> {
+    let source = |volume: &Value| {
+        let mut members = volume.as_object().into_iter().flat_map(Map::keys);
+        members.find(|member| *member != "name").cloned()
+    };
+    let replaced = items(users, "volumes").iter().find(|own| {
+        let name = own.get("name");
+        let merged = items(merged, "volumes").iter().find(|one| one.get("name") == name);
+        source(own).is_some() && merged.is_some_and(|merged| source(merged) != source(own))
+    });
+    let name = replaced.filter(|_| !earlier.was).and_then(|volume| volume.get("name")).and_then(Value::as_str);
+    name.map_or(Ok(()), |name| Err(InjectError::Volume(name.to_owned())))
+}
+
 /// All fragments as one: what the templates add. Where the proxy is a native sidecar, a template that speaks of it as of
 /// an ordinary container means the same.
 fn whole(fragments: &mut [Value], chosen: &[Chosen<'_>]) -> Result<Value, InjectError> {
@@ -321,7 +373,12 @@ fn whole(fragments: &mut [Value], chosen: &[Chosen<'_>]) -> Result<Value, Inject
 }
 
 /// Metrics and probes of the application, as far as there is an agent that they could go through.
-fn through_agent(pod: &mut Value, subject: &Subject<'_>, earlier: &mut Earlier) -> Result<(), InjectError> {
+fn through_agent(
+    pod: &mut Value,
+    subject: &Subject<'_>,
+    earlier: &mut Earlier,
+    warnings: &mut Vec<String>,
+) -> Result<(), InjectError> {
     let annotations = annotations_of(pod);
     let has_proxy = LISTS.iter().any(|list| items(pod, list).iter().any(|one| named(one, PROXY)));
     let merge = application_metrics(&annotations, subject, earlier.metrics.is_some(), has_proxy)?;
@@ -330,12 +387,13 @@ fn through_agent(pod: &mut Value, subject: &Subject<'_>, earlier: &mut Earlier) 
         for name in &merge.remove {
             place.shift_remove(name);
         }
+        warnings.extend(merge.warnings.iter().cloned());
         place.extend(merge.set.iter().map(|(name, value)| ((*name).to_owned(), json!(value))));
     }
     if !has_proxy {
         return Ok(());
     }
-    let probers = application_probes(pod, &annotations, subject, std::mem::take(&mut earlier.probers));
+    let probers = application_probes(pod, &annotations, subject, std::mem::take(&mut earlier.probers), warnings);
     let metrics = merge.and_then(|merge| merge.application).or(earlier.metrics.take());
     let spec = object(pod, "spec");
     let mut containers = LISTS.iter().filter_map(|list| {
@@ -360,6 +418,7 @@ fn application_probes(
     annotations: &BTreeMap<String, String>,
     subject: &Subject<'_>,
     earlier: Map<String, Value>,
+    warnings: &mut Vec<String>,
 ) -> Map<String, Value> {
     let rewrite = match annotations.get(annotations::REWRITE_PROBES) {
         Some(value) => annotations::boolean(value).unwrap_or(false),
@@ -373,7 +432,7 @@ fn application_probes(
     if !rewrite || agent_port == 0 {
         return earlier;
     }
-    let mut probers = probes::rewrite(object(pod, "spec"), agent_port);
+    let mut probers = probes::rewrite(object(pod, "spec"), agent_port, warnings);
     probers.extend(earlier);
     probers.sort_keys();
     probers
@@ -395,7 +454,8 @@ fn application_metrics(
     let merge = prometheus::plan(annotations, subject.proxy_config.status_port)
         .map_err(|problem| InjectError::Annotations(vec![problem]))?;
     // Without an agent, the application's own settings would be lost.
-    Ok(merge.filter(|merge| has_proxy || merge.application.is_none()))
+    let asks_nothing = |merge: &prometheus::Merge| merge.application.is_none() && merge.warnings.is_empty();
+    Ok(merge.filter(|merge| has_proxy || asks_nothing(merge)))
 }
 
 /// Annotations and labels that every injected pod has.

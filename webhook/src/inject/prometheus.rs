@@ -10,6 +10,8 @@ use serde_json::{Map, Value, json};
 /// The agent's environment variable with the application's scrape settings.
 pub(crate) const VARIABLE: &str = "ISTIO_PROMETHEUS_ANNOTATIONS";
 pub(crate) const TARGETS: &str = "prometheus.istio.io/scrape-targets";
+/// How metrics are left alone.
+const NOT_SO: &str = "annotation prometheus.istio.io/merge-metrics: \"false\" leaves the pod's own";
 const STATS_PATH: &str = "/stats/prometheus";
 /// Ports that belong to the proxy; no application's metrics can be there.
 const RESERVED: [u16; 9] = [15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090];
@@ -23,6 +25,8 @@ pub(crate) struct Merge {
     pub(crate) set: Vec<(&'static str, String)>,
     /// The application's settings, for the agent.
     pub(crate) application: Option<String>,
+    /// What of them the agent cannot follow.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Plans the merge; `None` leaves the pod as it is.
@@ -38,7 +42,21 @@ pub(crate) fn plan(annotations: &BTreeMap<String, String>, agent_port: u16) -> R
     let targets = annotations.get(TARGETS).map(|text| targets(text)).transpose()?.unwrap_or_default();
     let mut merge = Merge::default();
     let (scrape, path, port) = (get("scrape"), get("path"), get("port"));
-    if scrape.is_some() || path.is_some() || port.is_some() || !targets.is_empty() {
+    if get("scheme").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")) {
+        merge
+            .warnings
+            .push(format!("prometheus.io/scheme https: the agent asks the application over plain HTTP; {NOT_SO}"));
+    }
+    // The agent would not start with it, or would ask itself.
+    let unfit = port.filter(|port| port.parse::<u16>().is_err() || RESERVED.iter().any(|own| own.to_string() == *port));
+    if let Some(port) = unfit.filter(|_| targets.is_empty()) {
+        merge.warnings.push(format!(
+            "prometheus.io/port: \"{}\" is no port of the application, so that its metrics are not merged; {NOT_SO}",
+            port.chars().take(16).collect::<String>()
+        ));
+    }
+    let asked = scrape.is_some() || path.is_some() || port.is_some() || !targets.is_empty();
+    if asked && (unfit.is_none() || !targets.is_empty()) {
         let mut application = Map::new();
         let first = targets.first();
         let of_target = |name: &str| first.and_then(|target| target.get(name)).and_then(Value::as_str);
@@ -145,6 +163,23 @@ mod tests {
         for (annotations, expected) in rows {
             let expected = expected.map(str::to_owned).map_err(str::to_owned);
             assert_eq!(planned(annotations), expected, "{annotations:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_agent_cannot_follow_is_said() {
+        let rows = [
+            ("prometheus.io/scheme", "https", "over plain HTTP", true),
+            ("prometheus.io/port", "web", "\"web\" is no port", false),
+            ("prometheus.io.port", "15090", "\"15090\" is no port of the application", false),
+        ];
+        for (name, value, expected, merged) in rows {
+            let annotations = [(name, value), ("prometheus.io/scrape", "true")];
+            let annotations = annotations.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let merge = plan(&annotations, 15020).unwrap().unwrap();
+            assert_eq!(merge.warnings.len(), 1, "{name}: {:?}", merge.warnings);
+            assert!(merge.warnings[0].contains(expected), "{name}: {:?}", merge.warnings);
+            assert_eq!(merge.application.is_some(), merged, "{name}");
         }
     }
 

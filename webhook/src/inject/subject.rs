@@ -109,17 +109,22 @@ impl Subject<'_> {
         self.image_named(&self.global().proxy.image)
     }
 
+    /// Which variant of the image is asked for: `default` and nothing are the same.
+    pub(crate) fn image_variant(&self) -> &str {
+        let of_config = self.proxy_config.image.as_ref().map(|image| image.image_type.as_str()).unwrap_or_default();
+        match (self.annotations.get(annotation::PROXY_IMAGE_TYPE), of_config) {
+            (Some(kind), _) => kind,
+            (None, "") => self.global().variant.as_str(),
+            (None, kind) => kind,
+        }
+    }
+
     fn image_named(&self, image: &str) -> String {
         let global = self.global();
         if image.contains('/') {
             return image.to_owned();
         }
-        let of_config = self.proxy_config.image.as_ref().map(|image| image.image_type.as_str()).unwrap_or_default();
-        let kind = match (self.annotations.get(annotation::PROXY_IMAGE_TYPE), of_config) {
-            (Some(kind), _) => kind,
-            (None, "") => global.variant.as_str(),
-            (None, kind) => kind,
-        };
+        let kind = self.image_variant();
         let tag = if kind.is_empty() {
             global.tag.to_string()
         } else {

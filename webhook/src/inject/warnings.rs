@@ -1,101 +1,13 @@
-//! What is asked for and cannot be done, or will surprise: said at admission, never passed over in silence.
+//! What an injected pod will do that its author may not expect: said at admission. (What is asked for in vain: `in_vain`.)
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::annotations as annotation;
 use super::subject::Subject;
 use super::template::{Chosen, GRPC_AGENT, GRPC_SIMPLE};
-use super::{INIT, PROXY, pod_security, selector};
-
-/// Annotations of Istio's that have no effect here, and why. A name that ends in a slash stands for all below it.
-const NO_EFFECT: [(&str, &str); 17] = [
-    (annotation::BOOTSTRAP_OVERRIDE, "the proxy has no Envoy bootstrap"),
-    ("sidecar.istio.io/componentLogLevel", "the proxy has one log level; use sidecar.istio.io/logLevel"),
-    ("sidecar.istio.io/discoveryAddress", "write discoveryAddress into proxy.istio.io/config"),
-    ("sidecar.istio.io/extraStatTags", "the proxy's metrics have Istio's labels; use Telemetry"),
-    ("sidecar.istio.io/statsCompression", "the proxy's metrics are not compressed"),
-    ("sidecar.istio.io/statsEvictionInterval", "metrics are kept as long as the proxy runs"),
-    ("sidecar.istio.io/statsFlushInterval", "metrics are made when they are asked for"),
-    ("sidecar.istio.io/statsHistogramBins", "histograms have Istio's buckets"),
-    ("sidecar.istio.io/statsHistogramBuckets", "histograms have Istio's buckets"),
-    ("sidecar.istio.io/statsInclusionPrefixes", "the proxy has no statistics of Envoy's"),
-    ("sidecar.istio.io/statsInclusionRegexps", "the proxy has no statistics of Envoy's"),
-    ("sidecar.istio.io/statsInclusionSuffixes", "the proxy has no statistics of Envoy's"),
-    ("readiness.status.sidecar.istio.io/applicationPorts", "readiness does not wait for ports of the application"),
-    ("prometheus.istio.io/secure-port", "metrics are served in plaintext"),
-    ("apm.datadoghq.com/env", "there is no tracing by Datadog"),
-    ("ambient.istio.io/", "there is no ambient mode"),
-    ("alpha.istio.io/", "Istio has given it up"),
-];
-
-/// Annotations on pods that are read, or written, by this injection.
-const KNOWN: [&str; 36] = [
-    annotation::INTERCEPTION_MODE,
-    annotation::STATUS_PORT,
-    annotation::INITIAL_DELAY,
-    annotation::PERIOD,
-    annotation::FAILURE_THRESHOLD,
-    annotation::INCLUDE_OUTBOUND_RANGES,
-    annotation::EXCLUDE_OUTBOUND_RANGES,
-    annotation::INCLUDE_INBOUND_PORTS,
-    annotation::EXCLUDE_INBOUND_PORTS,
-    annotation::INCLUDE_OUTBOUND_PORTS,
-    annotation::EXCLUDE_OUTBOUND_PORTS,
-    annotation::EXCLUDE_INTERFACES,
-    annotation::KUBEVIRT_INTERFACES,
-    annotation::REROUTE_INTERFACES,
-    annotation::MERGE_METRICS,
-    annotation::PROXY_CPU,
-    annotation::PROXY_MEMORY,
-    annotation::PROXY_CPU_LIMIT,
-    annotation::PROXY_MEMORY_LIMIT,
-    annotation::REWRITE_PROBES,
-    annotation::PROXY_IMAGE,
-    annotation::PROXY_IMAGE_TYPE,
-    annotation::LOG_LEVEL,
-    annotation::AGENT_LOG_LEVEL,
-    annotation::USER_VOLUME,
-    annotation::USER_VOLUME_MOUNT,
-    annotation::CAP_NET_BIND,
-    annotation::TEMPLATES,
-    names::annotations::NATIVE_SIDECAR,
-    names::annotations::PROXY_CONFIG,
-    names::annotations::PROXY_OVERRIDES,
-    names::annotations::STATUS,
-    names::labels::INJECT,
-    names::labels::REVISION,
-    super::prometheus::TARGETS,
-    // Read by the control plane and by tools, on pods too.
-    "galley.istio.io/analyze-suppress",
-];
-
-/// Where the names of annotations for injection begin; those of other parts are none of ours.
-const OURS: [&str; 7] = [
-    "sidecar.istio.io/",
-    "status.sidecar.istio.io/",
-    "readiness.status.sidecar.istio.io/",
-    "traffic.sidecar.istio.io/",
-    "proxy.istio.io/",
-    "inject.istio.io/",
-    "prometheus.istio.io/",
-];
-
-/// What the annotations of a pod ask for in vain.
-pub(crate) fn of_annotations(annotations: &BTreeMap<String, String>, warnings: &mut Vec<String>) {
-    for (name, value) in annotations {
-        let matches = |one: &str| one == name || (one.ends_with('/') && name.starts_with(one));
-        if let Some((_, why)) = NO_EFFECT.iter().find(|(one, _)| matches(one)) {
-            warnings.push(format!("annotation {name} has no effect: {why}"));
-        } else if OURS.iter().any(|prefix| name.starts_with(prefix)) && !KNOWN.contains(&name.as_str()) {
-            warnings.push(format!("annotation {name} is not known and has no effect"));
-        }
-        if name == annotation::REWRITE_PROBES && annotation::boolean(value).is_err() {
-            warnings.push(format!("annotation {name}: \"{value}\" counts as \"false\": probes are left as they are"));
-        }
-    }
-}
+use super::{INIT, PROXY, pod_security, resources, selector};
 
 /// What an injected pod will do that its author may not expect.
 pub(crate) fn of_pod(subject: &Subject<'_>, chosen: &[Chosen<'_>], merged: &PodSpec, warnings: &mut Vec<String>) {
@@ -115,6 +27,9 @@ pub(crate) fn of_pod(subject: &Subject<'_>, chosen: &[Chosen<'_>], merged: &PodS
         warnings.push("ISTIO_META_ENABLE_HBONE has no effect: there is no HBONE".to_owned());
     }
     captured_dns(subject, merged, warnings);
+    images(subject, merged, warnings);
+    ports(subject, merged, warnings);
+    warnings.extend(resources::warning(subject, merged));
     dns(subject, warnings);
     same_user(subject, merged, warnings);
     endless(subject, merged, warnings);
@@ -148,6 +63,58 @@ fn captured_dns(subject: &Subject<'_>, merged: &PodSpec, warnings: &mut Vec<Stri
     }
 }
 
+/// Of our own image there is one variant.
+fn images(subject: &Subject<'_>, merged: &PodSpec, warnings: &mut Vec<String>) {
+    let variant = subject.image_variant();
+    let mut containers = merged.containers.iter().chain(merged.init_containers.iter().flatten());
+    let image = containers.find(|container| container.name == PROXY).and_then(|proxy| proxy.image.as_deref());
+    // Another image, the pod's own or a template's, is not ours to speak of.
+    if matches!(variant, "" | "default") || image != Some(subject.image().as_str()) {
+        return;
+    }
+    let asked = subject.annotation(annotation::PROXY_IMAGE, &subject.global().proxy.image);
+    if asked.contains('/') {
+        if subject.annotations.contains_key(annotation::PROXY_IMAGE_TYPE) {
+            let (name, asked): (_, String) = (annotation::PROXY_IMAGE_TYPE, asked.chars().take(100).collect());
+            warnings.push(format!("annotation {name} has no effect: {asked} is a whole image"));
+        }
+    } else if subject.global().hub == names::images::HUB {
+        let variant: String = variant.chars().take(40).collect();
+        warnings.push(format!(
+            "image type \"{variant}\": {} has no such variant, and the pod will not start; leave imageType and variant out",
+            names::images::HUB
+        ));
+    }
+}
+
+/// Ports of the proxy's that the application also has: one of the two cannot listen.
+fn ports(subject: &Subject<'_>, merged: &PodSpec, warnings: &mut Vec<String>) {
+    let mut containers = merged.containers.iter().chain(merged.init_containers.iter().flatten());
+    if !containers.any(|container| container.name == PROXY) {
+        return;
+    }
+    let moved = subject.annotations.get(annotation::STATUS_PORT).and_then(|port| port.parse().ok());
+    let agent = [Some(subject.proxy_config.status_port), moved.filter(|port| *port > 0)];
+    let own: BTreeSet<u16> = annotation::OWN_PORTS.into_iter().chain(agent.into_iter().flatten()).collect();
+    for container in subject.application() {
+        for port in container.ports.iter().flatten() {
+            if own.iter().any(|own| i32::from(*own) == port.container_port) && port.protocol.as_deref() != Some("UDP") {
+                let (port, name) = (port.container_port, &container.name);
+                warnings.push(format!("port {port} of container {name} is the proxy's: one of the two cannot listen"));
+            }
+        }
+    }
+    let settings = subject.proxy_config.status_port;
+    if let Some(moved) =
+        moved.filter(|moved| ![0, settings].contains(moved) && subject.settings.mesh.enable_prometheus_merge)
+    {
+        warnings.push(format!(
+            "annotation {}: probes go to port {moved}; metrics stay at port {settings}, which is captured now: exclude it from capture where mTLS is STRICT",
+            annotation::STATUS_PORT
+        ));
+    }
+}
+
 /// The control plane is found by the cluster's DNS.
 fn dns(subject: &Subject<'_>, warnings: &mut Vec<String>) {
     let policy = subject.pod.spec.as_ref().and_then(|spec| spec.dns_policy.as_deref());
@@ -157,24 +124,29 @@ fn dns(subject: &Subject<'_>, warnings: &mut Vec<String>) {
     }
 }
 
-/// Connections of the proxy's user are not redirected, whoever makes them.
+/// Connections of the proxy's user are not redirected, whoever makes them, nor are those of the group with this number. Init
+/// containers that are this user mean it so.
 fn same_user(subject: &Subject<'_>, merged: &PodSpec, warnings: &mut Vec<String>) {
-    let containers = merged.containers.iter().chain(merged.init_containers.iter().flatten());
-    let Some(proxy) = containers.clone().find(|container| container.name == PROXY) else { return };
-    let user = |container: &k8s_openapi::api::core::v1::Container| container.security_context.as_ref()?.run_as_user;
-    let Some(uid) = user(proxy).filter(|uid| *uid != 0) else { return };
-    let of_pod = merged.security_context.as_ref().and_then(|context| context.run_as_user);
-    let same: Vec<&str> = subject
-        .application()
-        .iter()
-        .filter(|container| user(container).or(of_pod) == Some(uid))
-        .map(|container| container.name.as_str())
-        .collect();
-    if !same.is_empty() {
-        warnings.push(format!(
-            "user {uid} is the proxy's: connections that {} makes as this user bypass the proxy, its policies and mutual TLS; set another runAsUser",
-            same.join(", ")
-        ));
+    let mut containers = merged.containers.iter().chain(merged.init_containers.iter().flatten());
+    let Some(proxy) = containers.find(|container| container.name == PROXY) else { return };
+    let user = |container: &Container| container.security_context.as_ref()?.run_as_user;
+    let group = |container: &Container| container.security_context.as_ref()?.run_as_group;
+    let Some(id) = user(proxy).filter(|id| *id != 0) else { return };
+    let of_pod = merged.security_context.as_ref();
+    let pods_user = of_pod.and_then(|context| context.run_as_user);
+    let pods_group = of_pod.and_then(|context| context.run_as_group);
+    let named = |is: &dyn Fn(&Container) -> bool| -> Vec<&str> {
+        subject.application().iter().filter(|one| is(one)).map(|one| one.name.as_str()).collect()
+    };
+    let users = named(&|one| user(one).or(pods_user) == Some(id));
+    let groups = named(&|one| group(one).or(pods_group) == Some(id));
+    for (what, field, same) in [("user", "runAsUser", users), ("group", "runAsGroup", groups)] {
+        if !same.is_empty() {
+            let same = same.join(", ");
+            warnings.push(format!(
+                "{what} {id} is the proxy's: connections that {same} makes as this {what} bypass the proxy, its policies and mutual TLS; set another {field}"
+            ));
+        }
     }
 }
 
@@ -206,42 +178,5 @@ fn discovery(subject: &Subject<'_>, about: &super::cluster::Namespace, warnings:
             "namespace {} is outside MeshConfig's discoverySelectors: a control plane that follows them gives this pod no root certificate and no configuration",
             subject.namespace
         ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{KNOWN, NO_EFFECT, of_annotations};
-
-    #[test]
-    fn what_has_no_effect_is_said() {
-        let rows = [
-            ("sidecar.istio.io/bootstrapOverride", "mine", Some("has no effect: the proxy has no Envoy bootstrap")),
-            ("sidecar.istio.io/statsInclusionPrefixes", "x", Some("has no effect")),
-            ("ambient.istio.io/redirection", "enabled", Some("has no effect: there is no ambient mode")),
-            ("sidecar.istio.io/proxyCpu", "1", Some("is not known and has no effect")),
-            ("sidecar.istio.io/rewriteAppHTTPProbers", "maybe", Some("counts as \"false\"")),
-            ("sidecar.istio.io/proxyCPU", "1", None),
-            ("sidecar.istio.io/interceptionMode", "REDIRECT", None),
-            ("example.org/anything", "x", None),
-        ];
-        for (name, value, expected) in rows {
-            let mut warnings = Vec::new();
-            of_annotations(&[(name.to_owned(), value.to_owned())].into(), &mut warnings);
-            match expected {
-                None => assert_eq!(warnings, Vec::<String>::new(), "{name}"),
-                Some(said) => {
-                    assert_eq!(warnings.len(), 1, "{name}: {warnings:?}");
-                    assert!(warnings[0].contains(name) && warnings[0].contains(said), "{warnings:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn no_annotation_is_in_both_lists() {
-        for (name, _) in NO_EFFECT {
-            assert!(!KNOWN.contains(&name), "{name}");
-        }
     }
 }

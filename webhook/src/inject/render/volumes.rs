@@ -33,9 +33,9 @@ impl Subject<'_> {
     pub(crate) fn volumes(&self, sidecar: bool) -> Vec<Value> {
         let reference = |path: &str, field: &str| json!({"path": path, "fieldRef": {"fieldPath": field}});
         let mut volumes = vec![
-            json!({"name": "workload-socket", "emptyDir": {}}),
-            json!({"name": "credential-socket", "emptyDir": {}}),
-            json!({"name": "workload-certs", "emptyDir": {}}),
+            self.replaceable("workload-socket"),
+            self.replaceable("credential-socket"),
+            self.replaceable("workload-certs"),
             json!({"name": "istio-envoy", "emptyDir": {"medium": "Memory"}}),
             json!({"name": "istio-data", "emptyDir": {}}),
             json!({"name": "istio-podinfo", "downwardAPI": {"items": [
@@ -54,6 +54,14 @@ impl Subject<'_> {
             volumes.retain(|volume| volume.get("name").is_none_or(|name| name != "istio-ca-crl"));
         }
         volumes
+    }
+
+    /// An empty directory, unless the pod brings its own volume of this name: certificates and sockets may come from another
+    /// driver, such as SPIFFE's. Istio names these three without a source for this.
+    fn replaceable(&self, name: &str) -> Value {
+        let own = self.raw.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten();
+        let own = own.into_iter().find(|volume| volume.get("name").is_some_and(|own| own == name)).cloned();
+        own.unwrap_or_else(|| json!({"name": name, "emptyDir": {}}))
     }
 
     /// `{"name": {...}}` of an annotation as `[{name: ..., ...}]`.
