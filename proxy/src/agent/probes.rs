@@ -146,7 +146,8 @@ fn headers(list: Vec<Header>) -> Result<(HeaderMap, Option<HeaderValue>), String
     let mut headers = HeaderMap::new();
     let mut host = None;
     for Header { name, value } in list {
-        let value = HeaderValue::from_str(&value).map_err(|_| format!("{value:?} is no header value"))?;
+        // As in Go, any byte but control characters.
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| format!("{value:?} is no header value"))?;
         if name.eq_ignore_ascii_case("host") {
             host = Some(value);
             continue;

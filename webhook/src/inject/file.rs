@@ -78,7 +78,13 @@ impl File<'_> {
             }
             return Ok(());
         }
-        let Some((_, _, pointer)) = WORKLOADS.iter().find(|(g, k, _)| *g == group && *k == kind) else { return Ok(()) };
+        let Some((_, _, pointer)) = WORKLOADS.iter().find(|(g, k, _)| *g == group && *k == kind) else {
+            warnings.extend(has_pods(document).then(|| {
+                let of = if group.is_empty() { String::new() } else { format!(" of {group}") };
+                format!("===> Skipping injection because of {kind} \"{}\": the pods of kind {kind}{of} get their sidecar at admission only", full_name(document, ""))
+            }));
+            return Ok(());
+        };
         let named = format!("{kind} \"{}\"", full_name(document, pointer));
         let within = |error| InjectError::In(named.clone(), Box::new(error));
         let outcome = self.workload(document, pointer).map_err(within)?;
@@ -99,7 +105,7 @@ impl File<'_> {
     }
 
     fn workload(&self, document: &Value, pointer: &str) -> Result<Outcome, InjectError> {
-        let pod = document.pointer(pointer).ok_or_else(|| {
+        let pod = document.pointer(pointer).filter(|pod| !pod.is_null()).ok_or_else(|| {
             InjectError::NotAPod(format!("{} is missing", pointer.replace('/', ".").trim_matches('.')))
         })?;
         let text = |path: &str| document.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -130,6 +136,15 @@ fn full_name(document: &Value, pointer: &str) -> String {
     let of_pod = document.pointer(pointer).and_then(|pod| pod.pointer("/metadata/name")).and_then(Value::as_str);
     let name = of_pod.filter(|name| !name.is_empty()).or(text("name")).or(text("generateName")).unwrap_or_default();
     text("namespace").map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
+}
+
+/// Whether a document that is no workload of Kubernetes' has what looks like pods in it.
+fn has_pods(document: &Value) -> bool {
+    let templates = ["/spec/template/spec/containers", "/template/spec/containers"];
+    let pods = |document: &Value| templates.iter().any(|place| document.pointer(place).is_some_and(Value::is_array));
+    let items = document.get("items").and_then(Value::as_array).into_iter().flatten();
+    let pod = |item: &Value| item.pointer("/spec/containers").is_some_and(Value::is_array);
+    pods(document) || items.into_iter().any(|item| pods(item) || pod(item))
 }
 
 /// Annotations that were meant for the pods and stand on their workload. (Istio's tool takes those of a CronJob's Job for the
@@ -252,6 +267,28 @@ mod tests {
             "CronJob \"a\": spec.jobTemplate.metadata.annotations has no effect on pods: proxy.istio.io/config; write it into the template's metadata",
         ];
         assert_eq!(outcome.warnings, expected);
+    }
+
+    #[test]
+    fn kinds_that_only_look_like_workloads_are_named() {
+        let rollout = workload("argoproj.io/v1alpha1", "Rollout", &pod());
+        let items = json!([{"metadata": {"name": "p"}, "spec": pod()["spec"]}]);
+        let rows = [
+            (rollout, Some("Rollout \"a\": the pods of kind Rollout of argoproj.io get")),
+            (
+                json!({"apiVersion": "v1", "kind": "PodList", "items": items}),
+                Some("PodList \"\": the pods of kind PodList get"),
+            ),
+            (json!({"apiVersion": "v1", "kind": "PodTemplate", "template": pod()}), Some("PodTemplate")),
+            (json!({"apiVersion": "v1", "kind": "ConfigMapList", "items": [{"data": {"a": "b"}}]}), None),
+            (json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": []}}), None),
+        ];
+        for (document, expected) in rows {
+            let outcome = inject_document(&document, &settings(), "default").unwrap();
+            assert_eq!((outcome.injected, &outcome.document), (false, &document));
+            assert_eq!(outcome.warnings.len(), usize::from(expected.is_some()), "{:?}", outcome.warnings);
+            assert!(expected.is_none_or(|part| outcome.warnings[0].contains(part)), "{:?}", outcome.warnings);
+        }
     }
 
     #[test]

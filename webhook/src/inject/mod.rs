@@ -305,6 +305,7 @@ fn build(
         // Accepting for foreign addresses takes root, whatever the pod says.
         as_root(&mut merged);
     }
+    still_the_same(&pod, &merged, chosen)?;
     volumes_kept(&base, &merged, &earlier)?;
     through_agent(&mut merged, &subject, &mut earlier, warnings)?;
     order::arrange(&mut merged, &subject);
@@ -346,6 +347,18 @@ fn users_proxy(pod: &Value, about: Option<&Namespace>) -> Option<Value> {
     Some(users)
 }
 
+/// A template says what is in a pod, not which pod it is; and the network of a node must not be redirected.
+fn still_the_same(users: &Value, merged: &Value, chosen: &[Chosen<'_>]) -> Result<(), InjectError> {
+    let Some(name) = chosen.iter().rev().find_map(Chosen::users) else { return Ok(()) };
+    let fields = ["/metadata/name", "/metadata/generateName", "/metadata/namespace", "/spec/hostNetwork"];
+    let changed =
+        fields.iter().find(|field| merged.pointer(field).is_some() && merged.pointer(field) != users.pointer(field));
+    changed.map_or(Ok(()), |field| {
+        let problem = format!("it changes {}, which no template may", field.replace('/', ".").trim_start_matches('.'));
+        Err(InjectError::TemplateResult { name: name.to_owned(), problem })
+    })
+}
+
 /// A pod's own volume that has the name of one of ours would be another volume after injection.
 fn volumes_kept(users: &Value, merged: &Value, earlier: &Earlier) -> Result<(), InjectError> {
     let source = |volume: &Value| {
@@ -362,11 +375,13 @@ fn volumes_kept(users: &Value, merged: &Value, earlier: &Earlier) -> Result<(), 
 }
 
 /// All fragments as one: what the templates add. Where the proxy is a native sidecar, a template that speaks of it as of
-/// an ordinary container means the same.
+/// an ordinary container means the same, whichever comes first.
 fn whole(fragments: &mut [Value], chosen: &[Chosen<'_>]) -> Result<Value, InjectError> {
+    let native = |fragment: &Value| items(fragment, INIT_CONTAINERS).iter().any(|one| named(one, PROXY));
+    let place = fragments.iter().any(native).then(|| json!({"spec": {INIT_CONTAINERS: [{"name": PROXY}]}}));
     let mut ours = json!({});
     for (fragment, template) in fragments.iter_mut().zip(chosen) {
-        overrides::settle(fragment, &ours);
+        overrides::settle(fragment, place.as_ref().unwrap_or(&ours));
         strategic::merge(&mut ours, fragment).map_err(|error| failed(template, &error))?;
     }
     Ok(ours)

@@ -73,7 +73,8 @@ fn rewrite_one(probe: &mut Map<String, Value>, path: &str, who: &str, ports: &[V
         return;
     };
     let Some(port) = handler.get("port").and_then(|port| number(port, ports)) else {
-        // A name that no port of the container has: Kubernetes fails such a probe, and so it stays.
+        // Kubernetes fails a probe of a name that no port of the container has, and refuses a number that is no port: it
+        // stays, so that whoever reads of it finds what he wrote.
         if let Some(port) = handler.get("port").and_then(Value::as_str) {
             found
                 .warnings
@@ -81,7 +82,7 @@ fn rewrite_one(probe: &mut Map<String, Value>, path: &str, who: &str, ports: &[V
         }
         return;
     };
-    if port == u64::from(agent_port) {
+    if port == agent_port {
         return;
     }
     if let Some(host) = handler.get("host").and_then(Value::as_str).filter(|host| !host.is_empty()) {
@@ -110,14 +111,15 @@ fn rewrite_one(probe: &mut Map<String, Value>, path: &str, who: &str, ports: &[V
 }
 
 /// A port by number, or by the name of one of the container's ports.
-fn number(port: &Value, ports: &[Value]) -> Option<u64> {
-    match port {
+fn number(port: &Value, ports: &[Value]) -> Option<u16> {
+    let number = match port {
         Value::Number(number) => number.as_u64(),
         Value::String(name) => name.parse().ok().or_else(|| {
             ports.iter().find(|one| one.get("name").is_some_and(|own| own == name))?.get("containerPort")?.as_u64()
         }),
         _ => None,
-    }
+    };
+    number.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0)
 }
 
 #[cfg(test)]
@@ -164,6 +166,14 @@ mod tests {
             let mut paths: Vec<&str> = originals.keys().map(String::as_str).collect();
             paths.sort_unstable();
             assert_eq!((paths, warnings), (expected, Vec::<String>::new()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_port_stays_for_the_api_server_to_refuse() {
+        for port in [json!(0), json!(70000), json!(-1)] {
+            let spec = json!({"containers": [{"name": "a", "readinessProbe": {"httpGet": {"port": port}}}]});
+            assert_eq!(rewritten(spec.clone()), (spec, Map::new(), vec![]), "{port}");
         }
     }
 

@@ -30,6 +30,7 @@ pub(crate) fn of_pod(subject: &Subject<'_>, chosen: &[Chosen<'_>], merged: &PodS
     images(subject, merged, warnings);
     ports(subject, merged, warnings);
     warnings.extend(resources::warning(subject, merged));
+    refused(merged, warnings);
     dns(subject, warnings);
     same_user(subject, merged, warnings);
     endless(subject, merged, warnings);
@@ -84,6 +85,35 @@ fn images(subject: &Subject<'_>, merged: &PodSpec, warnings: &mut Vec<String>) {
             "image type \"{variant}\": {} has no such variant, and the pod will not start; leave imageType and variant out",
             names::images::HUB
         ));
+    }
+}
+
+/// What the API server will refuse in a pod that nobody has seen like this.
+fn refused(merged: &PodSpec, warnings: &mut Vec<String>) {
+    let init = merged.init_containers.as_deref().unwrap_or_default();
+    if merged.containers.is_empty() && init.iter().any(|container| container.name == PROXY) {
+        warnings.push(format!(
+            "the API server will refuse this pod: its only container is {PROXY}, a native sidecar; for a gateway, annotate {}: gateway",
+            annotation::TEMPLATES
+        ));
+    }
+    let volumes: BTreeSet<&str> = merged.volumes.iter().flatten().map(|volume| volume.name.as_str()).collect();
+    for container in merged.containers.iter().chain(init) {
+        let name = &container.name;
+        if container.image.as_deref() == Some("auto") {
+            warnings.push(format!("image \"auto\" of container {name} stays: injection fills in that of {PROXY} only"));
+        }
+        if name == PROXY && container.image.as_deref().is_none_or(str::is_empty) {
+            let own = annotation::TEMPLATES;
+            warnings.push(format!("the API server will refuse this pod: {PROXY} has no image, as none of its templates adds the proxy; annotate {own} with sidecar or gateway first"));
+        }
+        if name == PROXY {
+            let lost = container.volume_mounts.iter().flatten().filter(|mount| !volumes.contains(mount.name.as_str()));
+            warnings.extend(lost.map(|mount| {
+                let (mount, own) = (&mount.name, annotation::USER_VOLUME);
+                format!("the API server will refuse this pod: {PROXY} mounts \"{mount}\", which is no volume of the pod; add it, or annotate {own}")
+            }));
+        }
     }
 }
 

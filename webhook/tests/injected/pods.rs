@@ -6,7 +6,7 @@ use forestay_webhook::inject::cluster::{Cluster, Namespace};
 use forestay_webhook::inject::{Request, inject};
 use serde_json::{Value, json};
 
-use super::{busy, injected, overridden, plain, reviews, settings};
+use super::{CUSTOM, annotated, busy, injected, overridden, plain, reviews, settings, settings_with};
 
 #[test]
 fn openshift_chooses_the_proxys_user() {
@@ -193,4 +193,31 @@ fn fields_of_the_future_stay() {
     assert!(text.contains("\"future\""), "the user's istio-proxy is kept whole: {text}");
     assert_eq!(count(&once), count(&pod), "{once:#}");
     assert_eq!(injected(&once, &plain()), once, "injecting again gives the same");
+}
+
+/// Templates in any order: of several that speak of the proxy there is one proxy, and it is where `sidecar` has it.
+#[test]
+fn the_order_of_templates_does_not_move_the_proxy() {
+    let rows = [
+        ("sidecar,custom", true, true),
+        ("custom,sidecar", true, true),
+        ("custom,sidecar", false, false),
+        ("gateway,sidecar", true, true),
+        ("sidecar,gateway", true, true),
+        ("gateway,custom", true, false),
+    ];
+    for (templates, native, init) in rows {
+        let settings = settings_with(CUSTOM, "default", "", &json!({"global": {"hub": "h"}}), native);
+        let once = injected(&annotated(&json!({"inject.istio.io/templates": templates})), &settings);
+        let proxies = |list: &str| -> Vec<Value> {
+            let containers = once["spec"][list].as_array().cloned().unwrap_or_default();
+            containers.into_iter().filter(|one| one["name"] == "istio-proxy").collect()
+        };
+        let (of_init, ordinary) = (proxies("initContainers"), proxies("containers"));
+        assert_eq!((of_init.len(), ordinary.len()), if init { (1, 0) } else { (0, 1) }, "{templates}");
+        // Only init containers may say it.
+        assert!(ordinary.iter().all(|one| one["restartPolicy"].is_null()), "{templates}");
+        assert!(of_init.iter().all(|one| one["restartPolicy"] == "Always"), "{templates}");
+        assert_eq!(injected(&once, &settings), once, "{templates}: injecting again gives the same");
+    }
 }

@@ -58,7 +58,7 @@ fn what_cannot_be_done_or_will_surprise() {
             "",
             |pod| pod["metadata"]["annotations"] = json!({"inject.istio.io/templates": "sidecar,other"}),
             Expected::Refused(
-                "requested template \"other\" not found; have broken, gateway, grpc-agent, grpc-simple, loops, sidecar",
+                "requested template \"other\" not found; have broken, gateway, grpc-agent, grpc-simple, host, loops, more, name, sidecar",
             ),
         ),
         (
@@ -262,6 +262,45 @@ fn what_cannot_be_done_or_will_surprise() {
             Expected::Quiet,
         ),
         (
+            "a native sidecar alone",
+            "",
+            |pod| pod["spec"]["containers"] = json!([{"name": "istio-proxy", "image": "auto"}]),
+            Expected::Warned("its only container is istio-proxy, a native sidecar"),
+        ),
+        (
+            "an image for injection to fill in, of another container",
+            "",
+            |pod| pod["spec"]["containers"][0]["image"] = json!("auto"),
+            Expected::Warned("image \"auto\" of container reviews stays"),
+        ),
+        (
+            "a mount without a volume",
+            "",
+            |pod| {
+                pod["metadata"]["annotations"] =
+                    json!({"sidecar.istio.io/userVolumeMount": "{\"v\": {\"mountPath\": \"/v\"}}"});
+            },
+            Expected::Warned("istio-proxy mounts \"v\", which is no volume of the pod"),
+        ),
+        (
+            "a template for a proxy that is not there",
+            "",
+            |pod| pod["metadata"]["annotations"] = json!({"inject.istio.io/templates": "more"}),
+            Expected::Warned("istio-proxy has no image, as none of its templates adds the proxy"),
+        ),
+        (
+            "a template that gives the pod another name",
+            "",
+            |pod| pod["metadata"]["annotations"] = json!({"inject.istio.io/templates": "sidecar,name"}),
+            Expected::Refused("template \"name\": it changes metadata.name, which no template may"),
+        ),
+        (
+            "a template that takes the node's network",
+            "",
+            |pod| pod["metadata"]["annotations"] = json!({"inject.istio.io/templates": "sidecar,host"}),
+            Expected::Refused("template \"host\": it changes spec.hostNetwork"),
+        ),
+        (
             "a label of ambient mode",
             "",
             |pod| pod["metadata"]["labels"]["istio.io/dataplane-mode"] = json!("ambient"),
@@ -297,7 +336,9 @@ fn what_cannot_be_done_or_will_surprise() {
             Expected::Quiet,
         ),
     ];
-    let config = "templates: {broken: '{{ if }}', loops: '{{ range 100000 }}{{ end }}'}";
+    let config = "templates: {broken: '{{ if }}', loops: '{{ range 100000 }}{{ end }}', \
+        more: 'spec: {containers: [{name: istio-proxy, env: [{name: A, value: b}]}]}', \
+        name: 'metadata: {name: x}', host: 'spec: {hostNetwork: true}'}";
     let mesh = "discoverySelectors: [{matchLabels: {team: a}}]";
     let settings = settings_with(config, "default", mesh, &json!({}), true);
     for &(name, labels, change, expected) in rows {

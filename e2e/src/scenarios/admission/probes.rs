@@ -58,11 +58,26 @@ fn unhelped() -> String {
     )
 }
 
+/// A pod whose probes go to another port, and one with a classic sidecar beside a sidecar of its own, whose startup probe has
+/// to succeed before ours is started.
+fn elsewhere() -> String {
+    let pod = |name: &str, annotation: &str, init: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: {NAMESPACE}, annotations: {{{annotation}}}}}, spec: {{{init}containers: [{{name: http, image: '{PROBED_IMAGE}', args: [http, \"8001\"], readinessProbe: {{httpGet: {{path: /, port: 8001}}, periodSeconds: 1}}}}]}}}}\n"
+        )
+    };
+    let own = format!(
+        "initContainers: [{{name: own, image: '{PROBED_IMAGE}', args: [http, \"8009\"], restartPolicy: Always, startupProbe: {{httpGet: {{path: /, port: 8009}}, periodSeconds: 1, failureThreshold: 600}}}}], "
+    );
+    let moved = pod("moved", "status.sidecar.istio.io/port: \"15999\"", "");
+    format!("{moved}---\n{}", pod("beside", "sidecar.istio.io/nativeSidecar: \"false\"", &own))
+}
+
 /// Probes of every type, passing and failing.
 pub(crate) async fn probes(kube: &KubeBox) -> Result<()> {
     namespaces(kube, &[NAMESPACE], INJECTED).await?;
     strict(kube, NAMESPACE).await?;
-    kube.apply(&format!("{}---\n{}", pod(), unhelped())).await?;
+    kube.apply(&format!("{}---\n{}\n---\n{}", pod(), unhelped(), elsewhere())).await?;
 
     state(kube, "every type of probe passing, the slow one not begun", &READINESS, |container| {
         container["ready"] == true
@@ -71,6 +86,13 @@ pub(crate) async fn probes(kube: &KubeBox) -> Result<()> {
     state(kube, "the slow one not begun", &["slow"], |container| container["started"] == false).await?;
     tell_the_program(kube, &["slow"], "mend").await?;
     kube.wait_for(NAMESPACE, "pod/probed", "condition=Ready", STARTED).await?;
+
+    for name in ["pod/moved", "pod/beside"] {
+        kube.wait_for(NAMESPACE, name, "condition=Ready", STARTED).await?;
+    }
+    let moved = get(kube, NAMESPACE, "pod/moved").await?;
+    let port = &moved["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"];
+    ensure!(port == 15999, "the probe goes to port {port}");
 
     let address = get(kube, NAMESPACE, "pod/probed").await?["status"]["podIP"].as_str().map(str::to_owned);
     let url = format!("http://{}:8001/", address.context("the pod has no address")?);
