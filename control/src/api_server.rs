@@ -25,6 +25,8 @@ struct State {
     events: Vec<(u64, Key, &'static str, Value)>,
     /// Plurals that are not served.
     absent: BTreeSet<String>,
+    /// How often one object was read.
+    reads: usize,
 }
 
 /// The server.
@@ -38,7 +40,8 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 impl ApiServer {
     pub(crate) fn new() -> Self {
-        let state = State { version: 1, objects: BTreeMap::new(), events: Vec::new(), absent: BTreeSet::new() };
+        let state =
+            State { version: 1, objects: BTreeMap::new(), events: Vec::new(), absent: BTreeSet::new(), reads: 0 };
         Self { state: Arc::new(Mutex::new(state)), version: watch::Sender::new(1) }
     }
 
@@ -83,6 +86,11 @@ impl ApiServer {
     pub(crate) fn get(&self, api_version: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         let key = (api_version.to_owned(), plural.to_owned(), namespace.to_owned(), name.to_owned());
         self.state.lock().unwrap().objects.get(&key).cloned()
+    }
+
+    /// How often one object was read over HTTP so far.
+    pub(crate) fn reads(&self) -> usize {
+        self.state.lock().unwrap().reads
     }
 
     /// Waits until an object is as `is` says.
@@ -134,7 +142,9 @@ impl ApiServer {
             (Method::GET, "") if query.contains_key("watch") => self.watch(&key(""), &query),
             (Method::GET, "") => self.list(&key(""), &query),
             (Method::GET, name) => {
-                let found = self.state.lock().unwrap().objects.get(&key(name)).cloned();
+                let mut state = self.state.lock().unwrap();
+                state.reads += 1;
+                let found = state.objects.get(&key(name)).cloned();
                 found.map_or_else(|| status(404, "not found"), |object| ok(&object))
             }
             (Method::POST, _) => {

@@ -64,6 +64,15 @@ fn held(lease: &Lease, me: &str, now: Timestamp) -> Lease {
     lease
 }
 
+/// What a replica knows of the Lease.
+#[derive(Default)]
+struct Known {
+    /// Another's: its resourceVersion, and since when it is unchanged.
+    seen: Option<(String, Instant)>,
+    /// Ours, as it was written last: a renewal need not read what nobody else may have written.
+    ours: Option<Lease>,
+}
+
 /// Takes part in the election as `me` until `stop`, and tells `leader` whether this replica leads.
 pub(crate) async fn run(
     client: Client,
@@ -73,11 +82,11 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let leases: Api<Lease> = Api::namespaced(client, namespace);
-    let mut seen: Option<(String, Instant)> = None;
+    let mut known = Known::default();
     let mut renewed: Option<Instant> = None;
     loop {
         // A call that hangs must not keep us leader beyond the deadline.
-        match tokio::time::timeout(PERIOD, attempt(&leases, me, &mut seen)).await {
+        match tokio::time::timeout(PERIOD, attempt(&leases, me, &mut known)).await {
             Ok(Ok(true)) => renewed = Some(Instant::now()),
             Ok(Ok(false)) => renewed = None,
             Ok(Err(error)) => tracing::warn!(%error, "Lease {namespace}/{LEASE} could not be renewed"),
@@ -104,29 +113,42 @@ pub(crate) async fn run(
 }
 
 /// One round; whether we hold the lease after it.
-async fn attempt(leases: &Api<Lease>, me: &str, seen: &mut Option<(String, Instant)>) -> kube::Result<bool> {
-    let Some(lease) = leases.get_opt(LEASE).await? else {
-        let lease =
-            Lease { metadata: ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() }, spec: None };
-        return won(leases.create(&PostParams::default(), &held(&lease, me, Timestamp::now())).await);
-    };
-    let version = lease.metadata.resource_version.clone().unwrap_or_default();
-    let since = match seen {
-        Some((seen, since)) if *seen == version => *since,
-        _ => seen.insert((version, Instant::now())).1,
-    };
-    match step(lease.spec.as_ref(), me, since.elapsed()) {
-        Step::Wait => Ok(false),
-        // The lease still carries its resourceVersion: whoever writes second loses.
-        Step::Hold => won(leases.replace(LEASE, &PostParams::default(), &held(&lease, me, Timestamp::now())).await),
+async fn attempt(leases: &Api<Lease>, me: &str, known: &mut Known) -> kube::Result<bool> {
+    let params = PostParams::default();
+    // A conflict says that somebody has written it after all. Who, has to be read.
+    if let Some(ours) = known.ours.take() {
+        known.ours = won(leases.replace(LEASE, &params, &held(&ours, me, Timestamp::now())).await)?;
+        if known.ours.is_some() {
+            return Ok(true);
+        }
     }
+    let written = match leases.get_opt(LEASE).await? {
+        None => {
+            let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
+            leases.create(&params, &held(&Lease { metadata, spec: None }, me, Timestamp::now())).await
+        }
+        Some(lease) => {
+            let version = lease.metadata.resource_version.clone().unwrap_or_default();
+            let since = match &mut known.seen {
+                Some((seen, since)) if *seen == version => *since,
+                seen => seen.insert((version, Instant::now())).1,
+            };
+            match step(lease.spec.as_ref(), me, since.elapsed()) {
+                Step::Wait => return Ok(false),
+                // The lease still carries its resourceVersion: whoever writes second loses.
+                Step::Hold => leases.replace(LEASE, &params, &held(&lease, me, Timestamp::now())).await,
+            }
+        }
+    };
+    known.ours = won(written)?;
+    Ok(known.ours.is_some())
 }
 
-/// A conflict means that another replica was faster, which is no error.
-fn won(result: kube::Result<Lease>) -> kube::Result<bool> {
+/// What was written; a conflict means that another replica was faster, which is no error.
+fn won(result: kube::Result<Lease>) -> kube::Result<Option<Lease>> {
     match result {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Ok(lease) => Ok(Some(lease)),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -213,5 +235,32 @@ mod tests {
         tokio::time::sleep(PERIOD * 2).await;
         let [second] = leaders()[..] else { panic!("one leader, not {:?}", leaders()) };
         assert_ne!(first, second, "given back, so nobody waits for it to run out");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_reads_nothing_and_a_lease_that_was_taken_or_deleted_is_noticed() {
+        let api = crate::api_server::ApiServer::new();
+        let leases: Api<Lease> = Api::namespaced(api.client(), "istio-system");
+        let mut known = Known::default();
+        assert!(attempt(&leases, "a", &mut known).await.unwrap());
+        let reads = api.reads();
+        for _ in 0..10 {
+            assert!(attempt(&leases, "a", &mut known).await.unwrap());
+        }
+        assert_eq!(api.reads(), reads, "ten renewals");
+
+        let mut taken = leases.get(LEASE).await.unwrap();
+        taken.spec.as_mut().unwrap().holder_identity = Some("b".to_owned());
+        leases.replace(LEASE, &PostParams::default(), &taken).await.unwrap();
+        assert!(!attempt(&leases, "a", &mut known).await.unwrap(), "another has it");
+        assert!(!attempt(&leases, "a", &mut known).await.unwrap(), "and keeps it");
+
+        taken = leases.get(LEASE).await.unwrap();
+        taken.spec.as_mut().unwrap().holder_identity = None;
+        leases.replace(LEASE, &PostParams::default(), &taken).await.unwrap();
+        assert!(attempt(&leases, "a", &mut known).await.unwrap(), "given back");
+        api.delete("coordination.k8s.io/v1", "leases", "istio-system", LEASE);
+        attempt(&leases, "a", &mut known).await.expect_err("what was to be renewed is gone");
+        assert!(attempt(&leases, "a", &mut known).await.unwrap(), "made anew");
     }
 }
