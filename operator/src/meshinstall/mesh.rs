@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::applyset;
 use crate::addons::{AddonKind, Addons};
+use crate::version::Refused;
 
 /// One part of the mesh, as the label `install.forestay.dev/component` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +65,8 @@ pub(crate) struct Mesh {
     pub(crate) tags: BTreeSet<String>,
     /// The version that is rendered: the spec's, or the one in force where the spec's is refused.
     pub(crate) version: String,
+    /// Why it is not the version that the spec asks for.
+    pub(crate) refused: Option<Refused>,
     pub(crate) images: Images,
     /// None where the spec has switched it off.
     pub(crate) control_plane: Option<Workload>,

@@ -32,7 +32,7 @@ use super::status::{self, Observed, Verdict};
 use super::tokens;
 use super::trust::WebhookCa;
 use super::upgrade::{self, Versions};
-use super::validate::{Invalid, RelatedImages, validate, version};
+use super::validate::{Invalid, RelatedImages, validate};
 use crate::addons;
 use crate::addons::apply::Trouble;
 use crate::answer::words;
@@ -153,7 +153,7 @@ async fn bring_about(context: &Context, install: &MeshInstall) -> Result<Action,
     }
 
     match steps(context, install, now).await {
-        Ok(Applied { outcomes, addon_troubles, mesh, refused, action }) => {
+        Ok(Applied { outcomes, addon_troubles, mesh, action }) => {
             report(context, install, &outcomes).await;
             let pods = context.live.pods_of(&install.name_any());
             let definitions = context.definitions.look(&context.client, &context.live).await;
@@ -165,7 +165,7 @@ async fn bring_about(context: &Context, install: &MeshInstall) -> Result<Action,
             let authority = authority_trouble(context, &mesh.namespace, &outcomes, now).await?;
             let observed = Observed::after_apply(&outcomes, pods, usage, mesh.without_effect, versions, images);
             let observed = Observed { authority, addon_troubles, definitions, ..observed };
-            let verdict = match refused {
+            let verdict = match mesh.refused.map(Invalid::version) {
                 // What is in force is kept all the same.
                 Some(invalid) => Verdict::failed(invalid.reason, invalid.to_string()),
                 None => Verdict::applied(outcomes.len()),
@@ -211,8 +211,6 @@ struct Applied {
     addon_troubles: Vec<Trouble>,
     /// What was rendered.
     mesh: Mesh,
-    /// Why it is not the version that the spec asks for.
-    refused: Option<Invalid>,
     /// When to look again.
     action: Action,
 }
@@ -278,11 +276,10 @@ async fn steps(context: &Context, install: &MeshInstall, now: Timestamp) -> Resu
     if grown != record {
         write_record(context, install, &record).await?;
     }
-    let refused = version(&read).map_err(Stop::Invalid)?.refused.map(Invalid::version);
     let again = authority.next_change(now).max(Duration::from_secs(1));
     // What an addon collides with is not watched.
     let action = Action::requeue(if addon_troubles.is_empty() { again } else { again.min(RECHECK) });
-    Ok(Applied { outcomes, addon_troubles, mesh, refused, action })
+    Ok(Applied { outcomes, addon_troubles, mesh, action })
 }
 
 /// Tells of the claims that stay where an addon is switched off.

@@ -65,7 +65,8 @@ pub(crate) struct RelatedImages {
 /// What a MeshInstall means. Gives the first thing that is wrong, in the order in which a person would look.
 pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<Mesh, Invalid> {
     let spec = &read.spec;
-    let version = version(read)?.run;
+    let Decision { run: version, refused } =
+        version::decide(&version::own(), &spec.version, read.in_force.as_deref()).map_err(Invalid::version)?;
     revision(read)?;
     foreign_control_plane(read)?;
     terminating_namespace(read)?;
@@ -118,6 +119,7 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
             proxy: standard.proxy.clone(),
         },
         version: version.clone(),
+        refused,
         control_plane: workload("spec.controlPlane", spec.control_plane.as_ref(), &defaults.control_plane, None)?,
         webhook: workload("spec.webhook", spec.webhook.as_ref(), &defaults.webhook, defaults.webhook_replicas)?,
         gateways: gateways(read, &defaults)?,
@@ -148,11 +150,6 @@ fn images_named(spec: &MeshInstallSpec) -> Result<(), Invalid> {
         syntax::image("spec.proxy.image", image)?;
     }
     syntax::resources("spec.proxy.resources", proxy.resources.as_ref())
-}
-
-/// What comes of the version.
-pub(crate) fn version(read: &Dereferenced) -> Result<Decision, Invalid> {
-    version::decide(&version::own(), &read.spec.version, read.in_force.as_deref()).map_err(Invalid::version)
 }
 
 /// The images of the parts that name none. What the spec says wins over the operator's environment, which knows those of
