@@ -6,11 +6,12 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use http::Request;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use names::{annotations, labels, ports};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cluster;
 
@@ -106,6 +107,28 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Of a Pod, what is told here.
+#[derive(Clone, Debug, Deserialize, kube::Resource)]
+#[resource(inherit = core::Pod)]
+struct Pod {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Containers,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Containers {
+    containers: Vec<Container>,
+    init_containers: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Container {
+    name: String,
+    image: Option<String>,
+}
+
 async fn remote(cluster: &cluster::Args) -> anyhow::Result<(Vec<ControlPlane>, Vec<Proxy>)> {
     let client = cluster.client().await?;
     let namespace = cluster.istio_namespace.as_str();
@@ -147,8 +170,7 @@ fn proxy(pod: &Pod) -> Option<Proxy> {
 
 /// The tag of a container's image, by the container's name or the first there is.
 fn image_tag(pod: &Pod, container: Option<&str>) -> Option<String> {
-    let spec = pod.spec.as_ref()?;
-    let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let mut all = pod.spec.containers.iter().chain(&pod.spec.init_containers);
     let image = all.find(|one| container.is_none_or(|name| one.name == name))?.image.as_deref()?;
     let image = image.split_once('@').map_or(image, |(image, _)| image);
     let (_, last) = image.rsplit_once('/').unwrap_or(("", image));

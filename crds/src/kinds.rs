@@ -61,12 +61,17 @@ macro_rules! kinds {
 
             /// The schema of an object, without descriptions. It is read, not made: what makes schemas is as large as all
             /// that a webhook needs for its reviews, and would stay in memory for the sake of one minute.
-            fn schema(self) -> &'static Value {
+            pub fn schema(self) -> Value {
+                manifests::read_schema(match self {
+                    $(Self::$name => include_str!(concat!("../schemas/", $plural, ".json")),)*
+                })
+            }
+
+            /// The same, kept for the next object.
+            fn kept_schema(self) -> &'static Value {
                 match self {
                     $(Self::$name => {
-                        static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
-                            manifests::read_schema(include_str!(concat!("../schemas/", $plural, ".json")))
-                        });
+                        static SCHEMA: LazyLock<Value> = LazyLock::new(|| Kind::$name.schema());
                         &SCHEMA
                     })*
                 }
@@ -163,7 +168,7 @@ impl Kind {
 
     /// What the API server would refuse by the kind's schema, CEL rules apart: for those who have none before them.
     pub fn schema_problems(self, object: &Value) -> Vec<Problem> {
-        structural::problems(self.schema(), object)
+        structural::problems(self.kept_schema(), object)
     }
 
     /// Paths of fields that the kind does not have, such as `spec.http[0].rout`. The API server drops them (`kubectl`
@@ -174,7 +179,7 @@ impl Kind {
 
     /// The same, with the fields that may have been meant.
     pub fn unknown(self, object: &Value) -> Vec<UnknownField> {
-        structural::unknown_fields(self.schema(), object)
+        structural::unknown_fields(self.kept_schema(), object)
     }
 
     /// Where the mesh does not act on a kind yet: what to tell who applies an object of it. Admission cuts a warning at

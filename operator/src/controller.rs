@@ -10,7 +10,7 @@ use std::time::Duration;
 use crds::install::{MeshInstall, MeshRevisionTag};
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{self as core, Namespace};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
@@ -30,6 +30,7 @@ use crate::live::{self, Live};
 use crate::meshinstall::reconcile::{Authorities, Context, Error, Made, reconcile};
 use crate::meshinstall::validate::RelatedImages;
 use crate::metrics::Metrics;
+use crate::pod::Pod;
 use crate::{farewell, guard, tag, usage};
 
 type Guarded = DeserializeGuard<MeshInstall>;
@@ -91,7 +92,7 @@ pub(crate) async fn run(
     let of_namespaces = noteworthy(changes.default_backoff().reflect(writer)).map(drop);
 
     let (sidecars, writer) = reflector::store();
-    let api: Api<PartialObjectMeta<Pod>> = Api::all(client.clone());
+    let api: Api<PartialObjectMeta<core::Pod>> = Api::all(client.clone());
     let injected = watcher::Config::default().labels(&usage::injected_pods());
     let changes = watcher(api, injected).modify(usage::trim_pod);
     let of_sidecars = noteworthy(changes.default_backoff().reflect(writer)).map(drop);

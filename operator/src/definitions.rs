@@ -112,12 +112,11 @@ fn judge(kind: Kind, found: Option<&Value>) -> Finding {
     };
     let foreign = versions.iter().map(named).filter(|name| !kind.versions().contains(&name.as_str()));
     finding.unknown = foreign.map(|name| format!("version {name}")).collect();
-    let ours = serde_json::to_value(kind.definition()).unwrap_or_default();
-    let spec = |schema: &Value| schema.pointer("/schema/openAPIV3Schema/properties/spec").cloned().unwrap_or_default();
-    let ours = ours.pointer("/spec/versions/0").map(spec).unwrap_or_default();
-    let theirs = spec(served);
-    differences(&theirs, &ours, "spec", &mut finding.unknown);
-    differences(&ours, &theirs, "spec", &mut finding.lacking);
+    let ours = kind.schema();
+    let ours = &ours["properties"]["spec"];
+    let theirs = &served["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    differences(theirs, ours, "spec", &mut finding.unknown);
+    differences(ours, theirs, "spec", &mut finding.lacking);
     finding
 }
 

@@ -10,6 +10,7 @@ use crds::install::{MeshInstall, MeshInstallStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::events::EventType;
 use kube::{Api, Resource, ResourceExt};
 use names::resources;
@@ -31,13 +32,11 @@ enum End {
 }
 
 impl End {
-    fn of(deployment: Option<&Deployment>) -> Self {
+    fn of(deployment: Option<&DynamicObject>) -> Self {
         match deployment {
             None => Self::Removed,
             Some(deployment) if deployment.metadata.deletion_timestamp.is_some() => Self::Removed,
-            Some(deployment) if deployment.spec.as_ref().is_some_and(|spec| spec.replicas == Some(0)) => {
-                Self::SwitchedOff
-            }
+            Some(deployment) if deployment.data["spec"]["replicas"] == 0 => Self::SwitchedOff,
             Some(_) => Self::Replaced,
         }
     }
@@ -89,7 +88,8 @@ fn parting(status: MeshInstallStatus, text: &str, generation: Option<i64>, now: 
 /// Says farewell, if this is one. What cannot be said any more, for want of rights, is left unsaid.
 pub(crate) async fn say(context: &Context, namespace: &str, pod: &str) {
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
-    let deployments: Api<Deployment> = Api::namespaced(context.client.clone(), namespace);
+    let kind = ApiResource::erase::<Deployment>(&());
+    let deployments: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &kind);
     let end = async {
         // On somebody's desk there is no Deployment, and nothing follows from that.
         let in_a_pod = pods.get_metadata_opt(pod).await?.is_some();
@@ -124,13 +124,13 @@ pub(crate) async fn say(context: &Context, namespace: &str, pod: &str) {
 mod tests {
     use crds::install::MeshInstall;
     use jiff::Timestamp;
-    use k8s_openapi::api::apps::v1::Deployment;
+    use kube::api::DynamicObject;
     use serde_json::json;
 
     use super::{End, parting};
     use crate::meshinstall::status::first_sight;
 
-    fn deployment(value: serde_json::Value) -> Deployment {
+    fn deployment(value: serde_json::Value) -> DynamicObject {
         serde_json::from_value(value).expect("a Deployment")
     }
 

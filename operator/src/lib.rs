@@ -28,6 +28,7 @@ mod live;
 mod manifests;
 mod meshinstall;
 mod metrics;
+mod pod;
 mod rbac;
 mod run;
 mod serve;

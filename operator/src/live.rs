@@ -11,7 +11,9 @@ use crds::install::{MeshInstall, MeshRevisionTag};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    self as core, ConfigMap, Namespace, PersistentVolumeClaim, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -24,6 +26,7 @@ use names::{labels, resources};
 
 use crate::guard;
 use crate::meshinstall::dereference::{NamespaceState, is_ours};
+use crate::pod::Pod;
 use crate::usage::Usage;
 
 /// The label of everything that the operator makes.
@@ -68,7 +71,7 @@ pub(crate) struct Live {
     /// Every namespace's labels.
     pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
     /// Every pod with a sidecar: whose, and of which version.
-    pub(crate) sidecars: Store<PartialObjectMeta<Pod>>,
+    pub(crate) sidecars: Store<PartialObjectMeta<core::Pod>>,
 }
 
 impl Live {

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -17,6 +17,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use translate::model::change::{Key, Kind};
+use translate::model::kubernetes::{self, Pod};
 use translate::model::mesh::Mesh;
 use translate::model::object::{self, Object, ObjectError};
 
@@ -61,17 +62,16 @@ pub(crate) fn start(
 
     let watch = |kind| Watch { kind, intake: Arc::clone(intake), stop: stop.clone() };
     tasks.spawn(watch(Kind::Service).run(Api::<Service>::all(client.clone()), |service: &Service, mesh: &Mesh| {
-        let service = translate::model::kubernetes::service(service, mesh)?;
+        let service = kubernetes::service(service, mesh)?;
         Ok(Object::Service(Arc::new(service)))
     }));
-    tasks.spawn(watch(Kind::EndpointSlice).run(
-        Api::<EndpointSlice>::all(client.clone()),
-        |slice: &EndpointSlice, _: &Mesh| {
-            Ok(Object::EndpointSlice(Arc::new(translate::model::kubernetes::endpoint_slice(slice)?)))
-        },
-    ));
+    tasks.spawn(
+        watch(Kind::EndpointSlice).run(Api::<EndpointSlice>::all(client.clone()), |slice: &EndpointSlice, _: &Mesh| {
+            Ok(Object::EndpointSlice(Arc::new(kubernetes::endpoint_slice(slice)?)))
+        }),
+    );
     tasks.spawn(watch(Kind::Pod).run(Api::<Pod>::all(client.clone()), |pod: &Pod, _: &Mesh| {
-        Ok(Object::Workload(Arc::new(translate::model::kubernetes::pod(pod))))
+        Ok(Object::Workload(Arc::new(kubernetes::pod(pod))))
     }));
     for (kind, group, plural) in ISTIO {
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind.as_str()), plural);

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crds::install::MeshInstall;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use names::{annotations, labels, resources};
 
@@ -16,6 +15,7 @@ use super::build::display;
 use super::mesh::Component;
 use super::prune::Owned;
 use super::purge::Extent;
+use crate::pod::Pod;
 use crate::usage::Usage;
 
 /// How long after its time a pod is still waited for: the kubelet of its node may be gone.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crds::install::condition::Reason;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::ContainerStatus;
 use kube::ResourceExt;
+
+use crate::pod::Pod;
 
 /// The first thing that keeps the Deployment's pods from running; None while they are merely on their way.
 pub(crate) fn trouble(deployment: &Deployment, pods: &[Arc<Pod>]) -> Option<(Reason, String)> {

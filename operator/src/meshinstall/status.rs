@@ -6,7 +6,6 @@ use crds::install::condition::{ConditionType, Reason};
 use crds::install::{ComponentStatus, ImagesStatus, MeshInstallStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -18,6 +17,7 @@ use super::pod_trouble::trouble;
 use super::upgrade::Versions;
 use crate::addons::apply::Trouble;
 use crate::definitions::Findings;
+use crate::pod::Pod;
 use crate::usage::Usage;
 
 #[cfg(test)]

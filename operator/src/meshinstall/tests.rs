@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ApiResource, DynamicObject};
 use names::annotations;
 use serde_json::{Value, json};
@@ -15,6 +14,7 @@ use super::finalize::{Next, grace, next};
 use super::mesh::Component;
 use super::prune::Owned;
 use super::status::deleting;
+use crate::pod::Pod;
 use crate::usage::Usage;
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);

@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use names::{annotations, resources};
 use serde_json::{Value, json};
 
 use super::apply::Outcome;
+use crate::pod::Pod;
 
 /// Deployments with pods that are older than their ServiceAccount, each with the uid of that.
 fn outlived<'a>(outcomes: &'a [Outcome], pods: &[Arc<Pod>]) -> Vec<(&'a DynamicObject, String)> {
@@ -72,7 +73,7 @@ mod tests {
     use std::sync::Arc;
 
     use k8s_openapi::api::apps::v1::Deployment;
-    use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+    use k8s_openapi::api::core::v1::ServiceAccount;
     use serde::Serialize;
     use serde_json::{Value, json};
 
@@ -80,6 +81,7 @@ mod tests {
     use crate::meshinstall::apply::{Done, Outcome};
     use crate::meshinstall::build::Rendered;
     use crate::meshinstall::mesh::Component;
+    use crate::pod::Pod;
 
     fn outcome<K>(value: Value) -> Outcome
     where

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Deserialize;
 
 use super::host;
 use super::mesh::Mesh;
@@ -121,8 +122,44 @@ pub fn endpoint_slice(from: &discovery::EndpointSlice) -> Result<EndpointSlice, 
     })
 }
 
+/// Of a Pod, what the model reads: of the hundreds of fields of a whole one most would be read to be dropped.
+#[derive(Clone, Debug, Deserialize, kube::Resource)]
+#[resource(inherit = core::Pod)]
+pub struct Pod {
+    /// Names, labels and owners.
+    pub metadata: ObjectMeta,
+    spec: Option<PodSpec>,
+    status: Option<PodStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpec {
+    containers: Option<Vec<Container>>,
+    init_containers: Option<Vec<Container>>,
+    node_name: Option<String>,
+    service_account_name: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Container {
+    ports: Option<Vec<core::ContainerPort>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodStatus {
+    conditions: Option<Vec<core::PodCondition>>,
+    phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    #[serde(rename = "podIPs")]
+    pod_ips: Option<Vec<core::PodIP>>,
+}
+
 /// A Pod.
-pub fn pod(from: &core::Pod) -> Workload {
+pub fn pod(from: &Pod) -> Workload {
     let status = from.status.clone().unwrap_or_default();
     let spec = from.spec.clone().unwrap_or_default();
     let mut ips: Vec<String> = status.pod_ips.unwrap_or_default().into_iter().map(|ip| ip.ip).collect();
@@ -131,7 +168,7 @@ pub fn pod(from: &core::Pod) -> Workload {
     }
     let mut ports = BTreeMap::new();
     // A native sidecar is an init container, and its ports count as the others' do.
-    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+    for container in spec.init_containers.iter().flatten().chain(spec.containers.iter().flatten()) {
         for port in container.ports.iter().flatten() {
             if let (Some(name), Ok(number)) = (&port.name, u16::try_from(port.container_port)) {
                 ports.insert(name.clone(), number);

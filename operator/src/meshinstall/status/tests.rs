@@ -6,7 +6,6 @@ use crds::install::MeshInstallStatus;
 use crds::install::condition::{ConditionType, Reason};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::{Observed, Verdict, find, first_sight, status};
@@ -17,6 +16,7 @@ use crate::meshinstall::mesh::Component;
 use crate::meshinstall::upgrade::Versions;
 use crate::meshinstall::validate::tests::read;
 use crate::meshinstall::validate::{RelatedImages, validate};
+use crate::pod::Pod;
 use crate::usage::Usage;
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
