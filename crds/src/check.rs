@@ -152,12 +152,7 @@ impl Checker {
             let length = pattern.len();
             return self.error(name, format!("is a regular expression of {length} bytes: it may have at most 1024"));
         }
-        if let Err(error) = regex::Regex::new(pattern) {
-            let reason = match error {
-                regex::Error::CompiledTooBig(limit) => format!("it needs more than {limit} bytes when compiled"),
-                // The whole message draws the pattern over several lines; its last line is the reason.
-                other => other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-            };
+        if let Some(reason) = crate::pattern::problem(pattern) {
             self.error(name, format!("\"{pattern}\" is not a regular expression: {reason}"));
         }
     }

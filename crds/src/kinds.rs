@@ -262,8 +262,7 @@ mod tests {
         }
     }
 
-    /// Istio's annotation lets an AuthorizationPolicy be tried out. Istio refuses it on the other kinds of security and takes
-    /// no notice elsewhere.
+    /// Istio's annotation lets an AuthorizationPolicy be tried out. On the other kinds it is refused.
     #[test]
     fn what_is_to_be_tried_out() {
         for kind in Kind::ALL {
@@ -274,8 +273,7 @@ mod tests {
             let found = problems.iter().find(|problem| problem.field == "metadata.annotations[istio.io/dry-run]");
             let expected = match kind {
                 Kind::AuthorizationPolicy => None,
-                Kind::PeerAuthentication | Kind::RequestAuthentication => Some(Severity::Error),
-                _ => Some(Severity::Warning),
+                _ => Some(Severity::Error),
             };
             assert_eq!(found.map(|problem| problem.severity), expected, "{kind:?}: {problems:?}");
             assert!(found.is_none_or(|problem| problem.message.contains("AuthorizationPolicies only")), "{found:?}");

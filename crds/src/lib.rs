@@ -8,7 +8,7 @@
 //! * [`install`]: our own MeshInstall
 //! * [`meshconfig`]: the settings of a mesh and of a proxy
 //! * [`parse()`]: from JSON to a type, with errors that name the field; [`yaml`]: the only reader and writer of YAML
-//! * [`check`]: what a check says; [`host`], [`protocol`]: the words that rules are written in
+//! * [`check`]: what a check says; [`host`], [`protocol`], [`pattern`]: the words that rules are written in
 //! * [`manifests()`]: the CustomResourceDefinitions as files; [`schemas()`]: their schemas, as the program reads them
 
 pub mod check;
@@ -23,6 +23,7 @@ mod message;
 mod nearest;
 pub mod networking;
 mod parse;
+pub mod pattern;
 pub mod protocol;
 mod schema;
 pub mod security;

@@ -15,21 +15,46 @@ pub(crate) fn is_authority(name: &str) -> bool {
 /// `@request.auth.claims.<name>` and `@request.auth.claims[<name>]`: not a header, but a claim of the request's token.
 pub(crate) fn is_claim(name: &str) -> bool {
     let head = "@request.auth.claims";
+    let named = |rest: &str| {
+        let in_brackets = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        rest.strip_prefix('.').or(in_brackets).is_some_and(|name| !name.is_empty())
+    };
     name.get(..head.len()).is_some_and(|start| start.eq_ignore_ascii_case(head))
-        && name.get(head.len()..).is_some_and(|rest| rest.starts_with(['.', '[']))
+        && name.get(head.len()..).is_some_and(named)
 }
 
-fn is_header_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+/// What a request's or an answer's line becomes in HTTP/2 (RFC 9113, section 8.3). Envoy has them for HTTP/1.1 too.
+const PSEUDO: [&str; 5] = [":method", ":scheme", ":authority", ":path", ":status"];
+
+/// A token (RFC 9110, section 5.6.2).
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 impl Checker {
-    /// The name of a header to look at.
+    /// The name of a header.
     pub(crate) fn header_name(&mut self, field: &str, name: &str) {
-        if !is_header_name(name) {
+        if !is_token(name) {
             self.error(
                 field,
-                format!("\"{name}\" is not the name of a header: it must be letters, digits, dashes and underscores"),
+                format!("\"{name}\" is not the name of a header: it must be letters, digits and !#$%&'*+-.^_`|~"),
+            );
+        }
+    }
+
+    /// The name of a header to look at, which may also be a pseudo header.
+    pub(crate) fn matched_header(&mut self, field: &str, name: &str) {
+        if !PSEUDO.contains(&name) {
+            self.header_name(field, name);
+        }
+    }
+
+    /// The name of a header where less is allowed than HTTP does: the pattern of the definition's schema.
+    pub(crate) fn plain_header_name(&mut self, field: &str, name: &str) {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+            self.error(
+                field,
+                format!("\"{name}\" is not the name of a header here: it must be letters, digits, dashes and underscores"),
             );
         }
     }
@@ -104,6 +129,7 @@ fn arguments_end(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::{commands, is_claim};
+    use crate::check::Checker;
 
     #[test]
     fn values() {
@@ -136,8 +162,44 @@ mod tests {
         for name in ["@request.auth.claims.sub", "@Request.Auth.Claims[sub]", "@request.auth.claims[a][b]"] {
             assert!(is_claim(name), "{name}");
         }
-        for name in ["@request.auth.claims", "@request.auth.principal", "x", "@request.auth.claimsé.a"] {
+        for name in [
+            "@request.auth.claims",
+            "@request.auth.claims.",
+            "@request.auth.claims[]",
+            "@request.auth.claims[a",
+            "@request.auth.principal",
+            "x",
+            "@request.auth.claimsé.a",
+        ] {
             assert!(!is_claim(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        let rows = [
+            ("x-a", true, true, true),
+            ("X_A", true, true, true),
+            ("my.header", true, true, false),
+            ("!#$%&'*+-.^_`|~", true, true, false),
+            (":path", false, true, false),
+            (":authority", false, true, false),
+            (":protocol", false, false, false),
+            ("", false, false, false),
+            ("a b", false, false, false),
+            ("a:", false, false, false),
+            ("(a)", false, false, false),
+            ("ü", false, false, false),
+        ];
+        let accepts = |check: &dyn Fn(&mut Checker)| {
+            let mut c = Checker::of_spec();
+            check(&mut c);
+            c.finish().is_empty()
+        };
+        for (name, any, matched, plain) in rows {
+            assert_eq!(accepts(&|c| c.header_name("name", name)), any, "{name}");
+            assert_eq!(accepts(&|c| c.matched_header("name", name)), matched, "{name} in a match");
+            assert_eq!(accepts(&|c| c.plain_header_name("name", name)), plain, "{name} where less is allowed");
         }
     }
 }

@@ -48,7 +48,8 @@ fn host_problem(host: &str) -> Result<(), &'static str> {
     if !is_wildcard_label(first) {
         return Err(LABELS);
     }
-    rest.map_or(Ok(()), labels)
+    // `reviews.` is the unambiguous form of `reviews`.
+    rest.filter(|rest| !rest.is_empty()).map_or(Ok(()), labels)
 }
 
 const LABELS: &str = "each part of it must be 1 to 63 letters, digits and dashes, with no dash at its ends";
@@ -278,6 +279,7 @@ mod tests {
             ("reviews", true, true),
             ("Reviews.default.svc.cluster.local", true, true),
             ("example.com.", true, true),
+            ("reviews.", true, true),
             ("1.example.com", true, true),
             ("*", false, true),
             ("*.example.com", false, true),

@@ -134,11 +134,8 @@ pub(super) struct Module<'a> {
 
 impl Module<'_> {
     pub(super) fn check(&self, c: &mut Checker) {
-        match scheme(self.url) {
-            _ if self.url.is_empty() => c.error("url", "must be set"),
-            Ok(scheme) if ["file", "http", "https", "oci"].contains(&scheme.as_str()) => {}
-            Ok(scheme) => c.error("url", format!("\"{scheme}\" is not one of oci, http, https, file")),
-            Err(reason) => c.error("url", format!("\"{}\" is not a URL: {reason}", self.url)),
+        if let Err(problem) = url(self.url) {
+            c.error("url", problem);
         }
         if !self.sha256.is_empty() {
             if self.sha256.len() != 64 {
@@ -167,10 +164,32 @@ impl Module<'_> {
     }
 }
 
-/// The scheme of a module's URL; without one it is an image.
-fn scheme(url: &str) -> Result<String, url::ParseError> {
-    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("oci://{url}") };
-    url::Url::parse(&with_scheme).map(|url| url.scheme().to_owned())
+/// Where a module comes from.
+const SCHEMES: [&str; 4] = ["oci", "http", "https", "file"];
+
+/// A URL; without a scheme it is the name of an image. Whatever looks like a scheme is one: the definition's CEL rule reads
+/// `registry.example.com:5000/filter` so, and refuses it.
+fn url(text: &str) -> Result<(), String> {
+    let is_scheme = |text: &&str| {
+        text.starts_with(|first: char| first.is_ascii_alphabetic())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    if text.is_empty() {
+        return Err("must be set".to_owned());
+    }
+    let (scheme, whole) = match text.split_once(':').map(|(scheme, _)| scheme).filter(is_scheme) {
+        Some(scheme) => (scheme.to_ascii_lowercase(), text.to_owned()),
+        None => ("oci".to_owned(), format!("oci://{text}")),
+    };
+    if !SCHEMES.contains(&scheme.as_str()) {
+        let schemes = SCHEMES.join(", ");
+        return Err(if text.contains("://") {
+            format!("\"{scheme}\" is not one of {schemes}")
+        } else {
+            format!("\"{scheme}\" is read as a scheme, and is not one of {schemes}: write \"oci://{text}\" for an image")
+        });
+    }
+    url::Url::parse(&whole).map(drop).map_err(|reason| format!("\"{text}\" is not a URL: {reason}"))
 }
 
 pub(super) fn check_match(c: &mut Checker, matches: &[TrafficSelector]) {

@@ -122,7 +122,17 @@ mod tests {
     #[test]
     fn rules() {
         let rows: &[(&str, &str, &[&str])] = &[
-            ("an image", "{url: 'registry.example.com:5000/filter:1'}", &[]),
+            ("an image", "{url: 'registry.example.com/filter:1'}", &[]),
+            ("an image at an address", "{url: '10.0.0.1:5000/filter:1'}", &[]),
+            ("an image by its scheme", "{url: 'oci://registry.example.com:5000/filter:1'}", &[]),
+            ("in capitals", "{url: 'HTTPS://a/b'}", &[]),
+            (
+                "an image on a port, which reads as a scheme",
+                "{url: 'registry.example.com:5000/filter:1'}",
+                &[
+                    "spec.url: \"registry.example.com\" is read as a scheme, and is not one of oci, http, https, file: write \"oci://registry.example.com:5000/filter:1\" for an image",
+                ],
+            ),
             ("a file", "{url: 'file:///opt/filter.wasm', pluginConfig: {a: {b: 1}}, priority: -1}", &[]),
             ("nothing", "{}", &["spec.url: must be set"]),
             ("by ftp", "{url: 'ftp://a/b'}", &["spec.url: \"ftp\" is not one of oci, http, https, file"]),

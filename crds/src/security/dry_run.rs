@@ -23,15 +23,14 @@ pub(super) fn problem(metadata: &ObjectMeta, action: Option<Action>) -> Option<P
     Some(Problem { field: format!("metadata.annotations[{DRY_RUN}]"), message, severity: Severity::Error })
 }
 
-/// What is said of the annotation on an object of a kind outside this group: it is in force as it stands. Istio takes such
-/// an object as well, but its author believes that nothing happens yet.
+/// What is said of the annotation on an object of a kind outside this group: its author believes that nothing happens yet.
 pub(crate) fn elsewhere(object: &Value) -> Option<Problem> {
     object.get("metadata")?.get("annotations")?.get(DRY_RUN)?;
     Some(Problem {
         field: format!("metadata.annotations[{DRY_RUN}]"),
-        message: "has no effect, it is for AuthorizationPolicies only: this object is not tried out, it counts. Remove the annotation"
+        message: "is for AuthorizationPolicies only: this object would not be tried out, it would count. Remove the annotation"
             .to_owned(),
-        severity: Severity::Warning,
+        severity: Severity::Error,
     })
 }
 

@@ -148,8 +148,9 @@ impl RequestAuthenticationSpec {
 }
 
 fn check_rule(c: &mut Checker, rule: &JwtRule) {
-    if rule.issuer.is_empty() && rule.jwks.is_empty() && rule.keys_uri().is_none() {
-        c.error("issuer", "must be set, since there is no jwks or jwksUri either");
+    // Tokens of any issuer are taken where a URL says whose keys they are; keys written into the policy say nothing.
+    if rule.issuer.is_empty() && rule.keys_uri().is_none() {
+        c.error("issuer", "must be set, unless jwksUri is");
     }
     let keys = [
         (!rule.jwks_uri.is_empty(), "jwksUri"),
@@ -181,11 +182,10 @@ fn check_rule(c: &mut Checker, rule: &JwtRule) {
     c.each("fromHeaders", &rule.from_headers, |c, header| c.required("name", &header.name));
     c.each("outputClaimToHeaders", &rule.output_claim_to_headers, |c, output| {
         c.required("claim", &output.claim);
-        c.required("header", &output.header);
-        let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if !output.header.bytes().all(good) {
-            let header = &output.header;
-            c.error("header", format!("\"{header}\" is not a header's name: it must be letters, digits, - and _"));
+        if output.header.is_empty() {
+            c.error("header", "must be set");
+        } else {
+            c.plain_header_name("header", &output.header);
         }
     });
     c.duration("timeout", rule.timeout);
@@ -221,7 +221,13 @@ mod tests {
             (
                 "no issuer and no keys",
                 "{jwtRules: [{}]}",
-                &["spec.jwtRules[0].issuer: must be set, since there is no jwks or jwksUri either"],
+                &["spec.jwtRules[0].issuer: must be set, unless jwksUri is"],
+            ),
+            ("keys of any issuer", "{jwtRules: [{jwksUri: 'https://a.example.com/keys'}]}", &[]),
+            (
+                "keys of nobody",
+                "{jwtRules: [{jwks: '{\"keys\": []}'}]}",
+                &["spec.jwtRules[0].issuer: must be set, unless jwksUri is"],
             ),
             ("the older name of the field", "{jwtRules: [{issuer: a, jwks_uri: 'https://a.example.com/keys'}]}", &[]),
             (
@@ -247,7 +253,7 @@ mod tests {
                 "a header that cannot be",
                 "{jwtRules: [{issuer: a, outputClaimToHeaders: [{header: 'x y', claim: sub}]}]}",
                 &[
-                    "spec.jwtRules[0].outputClaimToHeaders[0].header: \"x y\" is not a header's name: it must be letters, digits, - and _",
+                    "spec.jwtRules[0].outputClaimToHeaders[0].header: \"x y\" is not the name of a header here: it must be letters, digits, dashes and underscores",
                 ],
             ),
             (

@@ -120,7 +120,7 @@ pub(super) fn check(c: &mut Checker, metrics: &Metrics) {
         }
         for (name, tag) in &change.tag_overrides {
             if name.is_empty() {
-                c.error("tagOverrides", "has an empty name");
+                c.warn("tagOverrides", "has an empty name, which no label has");
             }
             c.key("tagOverrides", name, |c| match tag.operation {
                 TagOperation::Upsert if tag.value.is_empty() => {

@@ -126,7 +126,7 @@ mod tests {
                 "{tracing: [{customTags: {'': {header: {name: x}}, a: {}, b: {literal: {}}, c: {header: {name: x}, literal: {value: y}}}}]}",
                 &[
                     "spec.tracing[0].customTags: has an empty name",
-                    "spec.tracing[0].customTags[a]: needs one of literal, environment, header, formatter",
+                    "spec.tracing[0].customTags[a]: says nothing, so there is no such tag: set one of literal, environment, header, formatter",
                     "spec.tracing[0].customTags[b].literal.value: must be set",
                     "spec.tracing[0].customTags[c]: has literal and header, of which only one can be",
                 ],
@@ -134,10 +134,11 @@ mod tests {
             (
                 "tags of metrics",
                 "{metrics: [{reportingInterval: 0s, overrides: [{match: {metric: REQUEST_COUNT, customMetric: a}, \
-                 tagOverrides: {a: {}, b: {operation: REMOVE, value: c}}}]}]}",
+                 tagOverrides: {'': {value: x}, a: {}, b: {operation: REMOVE, value: c}}}]}]}",
                 &[
                     "spec.metrics[0].reportingInterval: 0s is too short: it must be at least 1ms",
                     "spec.metrics[0].overrides[0].match: has metric and customMetric, of which only one can be",
+                    "spec.metrics[0].overrides[0].tagOverrides: has an empty name, which no label has",
                     "spec.metrics[0].overrides[0].tagOverrides[a].value: must be set for operation UPSERT",
                     "spec.metrics[0].overrides[0].tagOverrides[b].value: must not be set for operation REMOVE",
                 ],

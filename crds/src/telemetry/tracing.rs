@@ -122,7 +122,7 @@ fn check_tag(c: &mut Checker, tag: &CustomTag) {
     ];
     let set: Vec<_> = sources.iter().filter(|(_, field)| field.is_some()).map(|(name, _)| *name).collect();
     match set.as_slice() {
-        [] => c.error("", "needs one of literal, environment, header, formatter"),
+        [] => c.warn("", "says nothing, so there is no such tag: set one of literal, environment, header, formatter"),
         [_] => {}
         several => c.error("", format!("has {}, of which only one can be", several.join(" and "))),
     }

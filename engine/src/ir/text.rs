@@ -133,3 +133,25 @@ impl TextMatch {
 fn equal(left: &[u8], right: &[u8], ignore_case: bool) -> bool {
     if ignore_case { left.eq_ignore_ascii_case(right) } else { left == right }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Pattern;
+
+    /// What a check takes and a control plane sends, a proxy compiles.
+    #[test]
+    fn a_portable_pattern_compiles() {
+        let rows = [
+            (r"[\w-.]+@[\w-]+", "a.b@c-d", "a b"),
+            ("[[(]x", "(x", "x"),
+            ("/users/{id}", "/users/{id}", "/users/1"),
+            ("[a&&b]", "&", "c"),
+            (r"\Q[a]\E\<", "[a]<", "a"),
+            (r"(\w{1,255}\.){1,10}com", "a.b.com", "com"),
+        ];
+        for (source, good, bad) in rows {
+            let pattern = Pattern::new(&crds::pattern::portable(source).expect(source)).expect(source);
+            assert!(pattern.is_match(good.as_bytes()) && !pattern.is_match(bad.as_bytes()), "{source}");
+        }
+    }
+}

@@ -181,7 +181,7 @@ fn forward(
     if let Some(rewrite) = &http.rewrite {
         if let Some(regex) = &rewrite.uri_regex_rewrite {
             action.regex_rewrite = Some(matcher::RegexMatchAndSubstitute {
-                pattern: Some(matcher::RegexMatcher { regex: regex.pattern.clone(), ..Default::default() }),
+                pattern: Some(route_match::regex(&regex.pattern)),
                 substitution: regex.rewrite.clone(),
             });
         } else {

@@ -58,8 +58,11 @@ fn is_presence(asked: &StringMatch) -> bool {
     matches!(asked.matcher(), Asked::Present | Asked::Regex("*"))
 }
 
-fn regex(pattern: &str) -> RegexMatcher {
-    RegexMatcher { regex: pattern.to_owned(), ..Default::default() }
+/// A pattern, in the form that means the same to our proxies and to Envoy. One that is wrong stays as it is: the proxy
+/// refuses it and says why.
+pub(crate) fn regex(pattern: &str) -> RegexMatcher {
+    let regex = crds::pattern::portable(pattern).unwrap_or_else(|_| pattern.to_owned());
+    RegexMatcher { regex, ..Default::default() }
 }
 
 /// A matcher for strings; `None` where only presence is asked.

@@ -25,9 +25,10 @@ impl DestinationRuleSpec {
 
     fn check_with(&self, metadata: &ObjectMeta) -> Vec<Problem> {
         let mut c = Checker::of_spec();
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
         c.host("host", &self.host);
         if let Some(policy) = &self.traffic_policy {
-            c.field("trafficPolicy", |c| traffic_policy(c, policy));
+            c.field("trafficPolicy", |c| traffic_policy(c, policy, namespace));
         }
         for (index, subset) in self.subsets.iter().enumerate() {
             c.field(&format!("subsets[{index}]"), |c| {
@@ -37,11 +38,10 @@ impl DestinationRuleSpec {
                 }
                 c.labels("labels", &subset.labels);
                 if let Some(policy) = &subset.traffic_policy {
-                    c.field("trafficPolicy", |c| traffic_policy(c, policy));
+                    c.field("trafficPolicy", |c| traffic_policy(c, policy, namespace));
                 }
             });
         }
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
         c.export_to(&self.export_to, namespace, false);
         if let Some(selector) = &self.workload_selector {
             c.field("workloadSelector", |c| selector.check(c));
@@ -59,18 +59,16 @@ impl DestinationRuleSpec {
     }
 }
 
-fn traffic_policy(c: &mut Checker, policy: &TrafficPolicy) {
+/// A policy of a rule in a namespace (empty where it is not known).
+fn traffic_policy(c: &mut Checker, policy: &TrafficPolicy, namespace: &str) {
     if *policy == TrafficPolicy::default() {
         c.error("", "must set something, or be left out");
     }
-    settings(
-        c,
-        policy.load_balancer.as_ref(),
-        policy.connection_pool.as_ref(),
-        policy.outlier_detection.as_ref(),
-        policy.tls.as_ref(),
-    );
-    c.each("portLevelSettings", &policy.port_level_settings, port_policy);
+    settings(c, policy.load_balancer.as_ref(), policy.connection_pool.as_ref(), policy.outlier_detection.as_ref());
+    if let Some(tls) = &policy.tls {
+        c.field("tls", |c| client_tls(c, tls, namespace));
+    }
+    c.each("portLevelSettings", &policy.port_level_settings, |c, policy| port_policy(c, policy, namespace));
     if let Some(tunnel) = &policy.tunnel {
         c.field("tunnel", |c| tunnel_settings(c, tunnel));
         if policy.proxy_protocol.is_some() {
@@ -85,7 +83,7 @@ fn traffic_policy(c: &mut Checker, policy: &TrafficPolicy) {
     }
 }
 
-fn port_policy(c: &mut Checker, policy: &PortTrafficPolicy) {
+fn port_policy(c: &mut Checker, policy: &PortTrafficPolicy, namespace: &str) {
     match &policy.port {
         Some(port) => c.port("port.number", port.number),
         None => c.error("port", "must be set"),
@@ -97,13 +95,10 @@ fn port_policy(c: &mut Checker, policy: &PortTrafficPolicy) {
     if says_nothing {
         c.error("", "needs one of loadBalancer, connectionPool, outlierDetection, tls");
     }
-    settings(
-        c,
-        policy.load_balancer.as_ref(),
-        policy.connection_pool.as_ref(),
-        policy.outlier_detection.as_ref(),
-        policy.tls.as_ref(),
-    );
+    settings(c, policy.load_balancer.as_ref(), policy.connection_pool.as_ref(), policy.outlier_detection.as_ref());
+    if let Some(tls) = &policy.tls {
+        c.field("tls", |c| client_tls(c, tls, namespace));
+    }
 }
 
 fn tunnel_settings(c: &mut Checker, tunnel: &TunnelSettings) {
@@ -119,7 +114,6 @@ fn settings(
     load_balancer: Option<&LoadBalancerSettings>,
     pool: Option<&ConnectionPoolSettings>,
     outlier: Option<&OutlierDetection>,
-    tls: Option<&ClientTlsSettings>,
 ) {
     if let Some(balancing) = load_balancer {
         c.field("loadBalancer", |c| load_balancer_settings(c, balancing, outlier.is_some()));
@@ -129,9 +123,6 @@ fn settings(
     }
     if let Some(outlier) = outlier {
         c.field("outlierDetection", |c| outlier_detection(c, outlier));
-    }
-    if let Some(tls) = tls {
-        c.field("tls", |c| client_tls(c, tls));
     }
 }
 
@@ -161,7 +152,10 @@ fn outlier_detection(c: &mut Checker, outlier: &OutlierDetection) {
     }
 }
 
-fn client_tls(c: &mut Checker, tls: &ClientTlsSettings) {
+fn client_tls(c: &mut Checker, tls: &ClientTlsSettings, namespace: &str) {
+    if let Some(reference) = tls.credential_name.strip_prefix("configmap://") {
+        config_map(c, reference, namespace);
+    }
     let files = [
         ("clientCertificate", &tls.client_certificate),
         ("privateKey", &tls.private_key),
@@ -193,6 +187,22 @@ fn client_tls(c: &mut Checker, tls: &ClientTlsSettings) {
     }
 }
 
+/// `configmap://<name>` and `configmap://<namespace>/<name>`: authorities in a ConfigMap of the rule's own namespace.
+fn config_map(c: &mut Checker, reference: &str, namespace: &str) {
+    let (of, name) = reference.split_once('/').unwrap_or((namespace, reference));
+    if name.is_empty() || name.contains('/') || (of.is_empty() && reference.contains('/')) {
+        c.error(
+            "credentialName",
+            format!("\"configmap://{reference}\" names no ConfigMap: write \"configmap://<name>\""),
+        );
+    } else if !namespace.is_empty() && of != namespace {
+        c.error(
+            "credentialName",
+            format!("\"configmap://{reference}\" is in another namespace: it must be in the rule's own, \"configmap://{name}\""),
+        );
+    }
+}
+
 fn load_balancer_settings(c: &mut Checker, balancing: &LoadBalancerSettings, ejects: bool) {
     c.at_most_one(&[
         ("simple", balancing.simple.is_some()),
@@ -212,9 +222,9 @@ fn load_balancer_settings(c: &mut Checker, balancing: &LoadBalancerSettings, eje
                 c.percent("minimumPercent", percent);
             }
             if let Some(aggression) = warmup.aggression
-                && aggression <= 0.0
+                && !(aggression >= 1.0)
             {
-                c.error("aggression", format!("{aggression} is too small: it must be above 0"));
+                c.error("aggression", format!("{aggression} is too small: it must be 1 or more"));
             }
         });
     }
@@ -263,9 +273,11 @@ fn consistent_hash(c: &mut Checker, hash: &ConsistentHashLb) {
     }
     if let Some(maglev) = &hash.maglev {
         let size = maglev.table_size;
-        // Envoy's bounds; an absent size is 0 here and has its default there.
-        if size != 0 && (size > 5_000_011 || !is_prime(size)) {
-            c.error("maglev.tableSize", format!("{size} is no size of a table: it must be a prime of at most 5000011"));
+        // Istio's bounds.
+        if size == 0 {
+            c.error("maglev.tableSize", "must be set, to a prime such as 65537");
+        } else if size >= 5_000_011 || !is_prime(size) {
+            c.error("maglev.tableSize", format!("{size} is no size of a table: it must be a prime below 5000011"));
         }
     }
 }
@@ -329,7 +341,42 @@ mod tests {
                 "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {maglev: {tableSize: 1000}}}}}",
                 &[
                     "spec.trafficPolicy.loadBalancer.consistentHash: names nothing to hash: set one of httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName",
-                    "spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize: 1000 is no size of a table: it must be a prime of at most 5000011",
+                    "spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize: 1000 is no size of a table: it must be a prime below 5000011",
+                ],
+            ),
+            (
+                "a table without a size, and one too many",
+                "{host: a, subsets: [{name: x, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, maglev: {}}}}}, {name: y, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 5000011}}}}}]}",
+                &[
+                    "spec.subsets[0].trafficPolicy.loadBalancer.consistentHash.maglev.tableSize: must be set, to a prime such as 65537",
+                    "spec.subsets[1].trafficPolicy.loadBalancer.consistentHash.maglev.tableSize: 5000011 is no size of a table: it must be a prime below 5000011",
+                ],
+            ),
+            (
+                "a warm-up",
+                "{host: a, trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST, warmup: {duration: 30s, minimumPercent: 10, aggression: 1}}}}",
+                &[],
+            ),
+            (
+                "a warm-up that cannot be",
+                "{host: a, trafficPolicy: {loadBalancer: {warmup: {minimumPercent: 101, aggression: 0.5}}}}",
+                &[
+                    "spec.trafficPolicy.loadBalancer.warmup.duration: must be set",
+                    "spec.trafficPolicy.loadBalancer.warmup.minimumPercent: 101 is not a percentage: it must be between 0 and 100",
+                    "spec.trafficPolicy.loadBalancer.warmup.aggression: 0.5 is too small: it must be 1 or more",
+                ],
+            ),
+            (
+                "connections that stay open",
+                "{host: a, trafficPolicy: {connectionPool: {tcp: {idleTimeout: 0s, connectTimeout: 30ms, maxConnectionDuration: 1h}}}}",
+                &[],
+            ),
+            (
+                "connections that never open",
+                "{host: a, trafficPolicy: {connectionPool: {tcp: {connectTimeout: 0s, idleTimeout: 10us}}}}",
+                &[
+                    "spec.trafficPolicy.connectionPool.tcp.connectTimeout: 0s is too short: it must be at least 1ms",
+                    "spec.trafficPolicy.connectionPool.tcp.idleTimeout: 0.00001s is too short: it must be at least 1ms",
                 ],
             ),
             (
@@ -407,6 +454,32 @@ mod tests {
             );
             let object: DestinationRule = crate::parse(crate::yaml::value(&yaml).unwrap()).unwrap();
             assert_eq!(object.check().len(), expected, "{export_to}");
+        }
+    }
+
+    #[test]
+    fn authorities_in_a_config_map_of_the_own_namespace() {
+        let rows = [
+            ("configmap://ca", None),
+            ("configmap://own/ca", None),
+            ("a-secret", None),
+            (
+                "configmap://other/ca",
+                Some("\"configmap://other/ca\" is in another namespace: it must be in the rule's own, \"configmap://ca\""),
+            ),
+            ("configmap://", Some("\"configmap://\" names no ConfigMap: write \"configmap://<name>\"")),
+            ("configmap:///ca", Some("\"configmap:///ca\" names no ConfigMap: write \"configmap://<name>\"")),
+            ("configmap://a/b/c", Some("\"configmap://a/b/c\" names no ConfigMap: write \"configmap://<name>\"")),
+        ];
+        for (name, expected) in rows {
+            let yaml = format!(
+                "{{metadata: {{name: x, namespace: own}}, spec: {{host: a, trafficPolicy: {{portLevelSettings: [{{port: {{number: 443}}, tls: {{mode: SIMPLE, credentialName: '{name}'}}}}]}}}}}}"
+            );
+            let object: DestinationRule = crate::parse(crate::yaml::value(&yaml).unwrap()).unwrap();
+            let found: Vec<_> = object.check().iter().map(ToString::to_string).collect();
+            let place = "spec.trafficPolicy.portLevelSettings[0].tls.credentialName";
+            let expected: Vec<_> = expected.iter().map(|message| format!("{place}: {message}")).collect();
+            assert_eq!(found, expected, "{name}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is wrong with limits of connections, of a DestinationRule or of a Sidecar.
 
 use super::{ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, TcpSettings};
+use crate::Duration;
 use crate::check::Checker;
 
 /// The rules that DestinationRules and Sidecars share.
@@ -20,7 +21,8 @@ fn of_tcp(c: &mut Checker, tcp: &TcpSettings) {
     c.not_negative("maxConnections", tcp.max_connections);
     c.duration("connectTimeout", tcp.connect_timeout);
     c.duration("maxConnectionDuration", tcp.max_connection_duration);
-    c.duration("idleTimeout", tcp.idle_timeout);
+    // 0s switches it off.
+    c.duration("idleTimeout", tcp.idle_timeout.filter(|timeout| *timeout != Duration::default()));
     if let Some(keepalive) = &tcp.tcp_keepalive {
         c.duration("tcpKeepalive.time", keepalive.time);
         c.duration("tcpKeepalive.interval", keepalive.interval);

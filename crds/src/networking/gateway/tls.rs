@@ -34,8 +34,13 @@ pub(in crate::networking) fn server_tls(c: &mut Checker, tls: &ServerTlsSettings
     match tls.mode {
         ServerTlsMode::IstioMutual => {
             for (name, set) in files_and_secrets(tls) {
-                if set {
-                    c.error(name, "must be left out for mode ISTIO_MUTUAL, which uses the mesh's own certificates");
+                match name {
+                    _ if !set => {}
+                    // Istio takes these two, and takes no notice of them.
+                    "caCrl" | "caCertCredentialName" => {
+                        c.warn(name, "has no effect for mode ISTIO_MUTUAL, which uses the mesh's own certificates");
+                    }
+                    _ => c.error(name, "must be left out for mode ISTIO_MUTUAL, which uses the mesh's own certificates"),
                 }
             }
         }
@@ -77,6 +82,9 @@ fn terminating(c: &mut Checker, tls: &ServerTlsSettings) {
     }
 }
 
+/// Groups for the exchange of keys, by the names that BoringSSL takes.
+const CURVES: [&str; 6] = ["P-256", "P-384", "P-521", "X25519", "X25519MLKEM768", "P-224"];
+
 fn versions_and_ciphers(c: &mut Checker, tls: &ServerTlsSettings) {
     let (low, high) = (tls.min_protocol_version, tls.max_protocol_version);
     if low != TlsProtocol::TlsAuto && high != TlsProtocol::TlsAuto && low > high {
@@ -93,6 +101,14 @@ fn versions_and_ciphers(c: &mut Checker, tls: &ServerTlsSettings) {
             c.warn(&name, format!("\"{suite}\" is not a cipher suite and is left out: use OpenSSL's names"));
         } else if tls.cipher_suites.iter().take(index).any(|earlier| earlier == suite) {
             c.warn(&name, format!("\"{suite}\" is listed twice"));
+        }
+    }
+    for (index, curve) in tls.ecdh_curves.iter().enumerate() {
+        let name = format!("ecdhCurves[{index}]");
+        if !CURVES.contains(&curve.as_str()) {
+            c.warn(&name, format!("\"{curve}\" is not one of {}", CURVES.join(", ")));
+        } else if tls.ecdh_curves.iter().take(index).any(|earlier| earlier == curve) {
+            c.warn(&name, format!("\"{curve}\" is listed twice"));
         }
     }
 }
@@ -126,6 +142,23 @@ mod tests {
                 "with authorities",
                 "{mode: MUTUAL, serverCertificate: a, privateKey: b, caCertificates: c, caCrl: d}",
                 &[],
+            ),
+            (
+                "the mesh's own",
+                "{mode: ISTIO_MUTUAL, caCrl: a, caCertCredentialName: b, ecdhCurves: [X25519, P-256, X25519, P-1]}",
+                &[
+                    "spec.ecdhCurves[2]: \"X25519\" is listed twice",
+                    "spec.ecdhCurves[3]: \"P-1\" is not one of P-256, P-384, P-521, X25519, X25519MLKEM768, P-224",
+                    "spec.caCrl: has no effect for mode ISTIO_MUTUAL, which uses the mesh's own certificates",
+                    "spec.caCertCredentialName: has no effect for mode ISTIO_MUTUAL, which uses the mesh's own certificates",
+                ],
+            ),
+            (
+                "the mesh's own, and others",
+                "{mode: ISTIO_MUTUAL, credentialNames: [a]}",
+                &[
+                    "spec.credentialNames: must be left out for mode ISTIO_MUTUAL, which uses the mesh's own certificates",
+                ],
             ),
             (
                 "no certificate",

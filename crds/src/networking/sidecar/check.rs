@@ -113,6 +113,9 @@ fn ingress(c: &mut Checker, listener: &IngressListener) {
     }
     if let Some(tls) = &listener.tls {
         c.field("tls", |c| ingress_tls(c, tls));
+        if !Protocol::parse(protocol).is_tls() {
+            c.error("port.protocol", "must be HTTPS or TLS, since tls is set");
+        }
     }
     if let Some(pool) = &listener.connection_pool {
         c.field("connectionPool", |c| {
@@ -286,10 +289,20 @@ mod tests {
             ),
             (
                 "TLS as of a Gateway",
-                "{ingress: [{port: {number: 443}, tls: {mode: SIMPLE, credentialName: a}}]}",
+                "{ingress: [{port: {number: 443, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: a}}]}",
                 &[
                     "spec.ingress[0].tls.credentialName: is for Gateways only: a sidecar reads serverCertificate and privateKey from files",
                 ],
+            ),
+            (
+                "TLS that is terminated",
+                "{ingress: [{port: {number: 443, protocol: https, name: https}, tls: {mode: SIMPLE, serverCertificate: a, privateKey: b}}]}",
+                &[],
+            ),
+            (
+                "TLS of a plain port",
+                "{ingress: [{port: {number: 80, protocol: HTTP}, tls: {mode: SIMPLE, serverCertificate: a, privateKey: b}}]}",
+                &["spec.ingress[0].port.protocol: must be HTTPS or TLS, since tls is set"],
             ),
             (
                 "HTTP settings of a TCP port",

@@ -110,12 +110,17 @@ pub(super) fn http_route(c: &mut Checker, route: &HttpRoute, role: Role) {
 
 /// A route does exactly one thing.
 fn what_it_does(c: &mut Checker, route: &HttpRoute, role: Role) {
+    let delegates = route.delegate.is_some();
     let set = c.at_most_one(&[
         ("route", !route.route.is_empty()),
         ("redirect", route.redirect.is_some()),
-        ("directResponse", route.direct_response.is_some()),
-        ("delegate", route.delegate.is_some()),
+        // Istio takes it beside a delegate.
+        ("directResponse", route.direct_response.is_some() && !delegates),
+        ("delegate", delegates),
     ]);
+    if delegates && route.direct_response.is_some() {
+        c.warn("directResponse", "stands beside delegate, whose routes cannot answer then: leave one of them out");
+    }
     if set == 0 {
         c.error("", "needs one of route, redirect, directResponse, delegate");
     }
@@ -124,6 +129,9 @@ fn what_it_does(c: &mut Checker, route: &HttpRoute, role: Role) {
             "delegate",
             "cannot be set in a delegate: a VirtualService without hosts is one, and has the last word",
         );
+    }
+    if delegates {
+        return;
     }
     let answer = match (&route.redirect, &route.direct_response) {
         (Some(_), _) => "redirect",
@@ -192,7 +200,8 @@ fn http_redirect(c: &mut Checker, redirect: &HttpRedirect) {
     if !matches!(redirect.scheme.as_str(), "" | "http" | "https") {
         c.error("scheme", format!("\"{}\" is not http or https", redirect.scheme));
     }
-    if let Some(port) = redirect.port {
+    // 0 is the same as none.
+    if let Some(port) = redirect.port.filter(|port| *port != 0) {
         c.port("port", port);
     }
 }
@@ -231,6 +240,9 @@ fn http_rewrite(c: &mut Checker, rewrite: &HttpRewrite) {
         c.required("uriRegexRewrite.match", &regex.pattern);
         c.required("uriRegexRewrite.rewrite", &regex.rewrite);
         c.regex("uriRegexRewrite.match", &regex.pattern);
+        if let Some(problem) = crate::pattern::rewrite_problem(&regex.pattern, &regex.rewrite) {
+            c.error("uriRegexRewrite.rewrite", problem);
+        }
     }
 }
 
@@ -368,6 +380,14 @@ mod tests {
         let rows: &[(&str, &[&str])] = &[
             ("", &[": needs one of route, redirect, directResponse, delegate"]),
             ("delegate: {name: d}", &[]),
+            ("delegate: {name: d}, rewrite: {uri: /b}", &[]),
+            (
+                "delegate: {name: d}, directResponse: {status: 200}, rewrite: {uri: /b}",
+                &[
+                    ".directResponse: stands beside delegate, whose routes cannot answer then: leave one of them out",
+                ],
+            ),
+            ("redirect: {port: 0, uri: /a}", &[]),
             (
                 "delegate: {name: d}, route: [{destination: {host: a}}]",
                 &[": has route and delegate, of which only one can be"],
@@ -465,8 +485,12 @@ mod tests {
                 &[
                     ".rewrite: has uri and uriRegexRewrite, of which only one can be",
                     ".rewrite.uriRegexRewrite.rewrite: must be set",
-                    ".rewrite.uriRegexRewrite.match: \"[\" is not a regular expression: unclosed character class",
+                    ".rewrite.uriRegexRewrite.match: \"[\" is not a regular expression: a \"[\" is not closed",
                 ],
+            ),
+            (
+                "rewrite: {uriRegexRewrite: {match: '/a/(.*)', rewrite: '/\\2'}}",
+                &[".rewrite.uriRegexRewrite.rewrite: has \\2, and the pattern has 1 groups"],
             ),
             (
                 "mirrorPercent: 101, mirrors: [{}], mirror: {host: b}",
@@ -484,7 +508,7 @@ mod tests {
                     ".corsPolicy.allowOrigins[0]: names no origin: set one of exact, prefix, regex",
                     ".corsPolicy.allowOrigins[1]: names no origin: set one of exact, prefix, regex",
                     ".corsPolicy.allowMethods[0]: \"PUTT\" is not one of GET, HEAD, POST, PUT, PATCH, DELETE, CONNECT, OPTIONS, TRACE, *",
-                    ".corsPolicy.exposeHeaders[0]: \"a b\" is not the name of a header: it must be letters, digits, dashes and underscores",
+                    ".corsPolicy.exposeHeaders[0]: \"a b\" is not the name of a header: it must be letters, digits and !#$%&'*+-.^_`|~",
                     ".corsPolicy.maxAge: 1.5s is too precise: it must be whole seconds",
                 ],
             ),

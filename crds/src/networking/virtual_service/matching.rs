@@ -41,7 +41,7 @@ pub(super) fn http_match(c: &mut Checker, m: &HttpMatchRequest) {
 fn headers(c: &mut Checker, field: &str, headers: &BTreeMap<String, StringMatch>) {
     for (name, value) in headers {
         if !is_claim(name) {
-            c.header_name(field, name);
+            c.matched_header(field, name);
         }
         // Istio takes `withoutHeaders: {x: {regex: "*"}}` for "x must be absent".
         if field == "withoutHeaders" && value.matcher() == StringMatcher::Regex("*") {
@@ -111,9 +111,9 @@ mod tests {
             ),
             (
                 "names that are none",
-                "{headers: {':path': {exact: a}}, sourceNamespace: a.b}",
+                "{headers: {':path': {exact: a}, x.y: {exact: a}, 'x y': {exact: a}}, sourceNamespace: a.b}",
                 &[
-                    "spec.headers: \":path\" is not the name of a header: it must be letters, digits, dashes and underscores",
+                    "spec.headers: \"x y\" is not the name of a header: it must be letters, digits and !#$%&'*+-.^_`|~",
                     "spec.sourceNamespace: \"a.b\" is not the name of a namespace: it must be 1 to 63 letters, digits and dashes, with no dash at its ends",
                 ],
             ),
