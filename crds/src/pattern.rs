@@ -5,6 +5,7 @@
 //! characters to RE2 and operators there. So a pattern is brought into the part of the syntax that means the same to both
 //! ([`portable`]): with it checks, and it goes to proxies, of which Envoy may be one.
 
+use std::fmt::Write as _;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
@@ -57,7 +58,11 @@ pub(crate) fn rewrite_problem(pattern: &str, rewrite: &str) -> Option<String> {
             Some((_, Some(group))) if group < groups => {}
             Some((_, Some(group))) => return Some(format!("has \\{group}, and the pattern has {} groups", groups - 1)),
             Some(('\\', None)) => {}
-            _ => return Some("has a \"\\\" that is followed by no digit: write \"\\\\\" for the character itself".to_owned()),
+            _ => {
+                return Some(
+                    "has a \"\\\" that is followed by no digit: write \"\\\\\" for the character itself".to_owned(),
+                );
+            }
         }
     }
     None
@@ -139,8 +144,6 @@ fn escape(pattern: &str, rest: &mut Rest<'_>, out: &mut String) -> Result<(), &'
             out.push_str(&regex::escape(literal));
             skip(rest, literal.chars().count() + end);
         }
-        // The end of nothing.
-        'E' => {}
         other => escaped(other, rest, out),
     }
     Ok(())
@@ -156,7 +159,8 @@ fn escaped(first: char, rest: &mut Rest<'_>, out: &mut String) {
                 let Some((_, digit)) = rest.next_if(octal) else { break };
                 value = value * 8 + digit.to_digit(8).unwrap_or_default();
             }
-            out.push_str(&format!("\\x{{{value:X}}}"));
+            // Writing to a String does not fail.
+            let _ = write!(out, "\\x{{{value:X}}}");
         }
         // Beginnings and ends of words to `regex`.
         '<' | '>' => out.push(first),
@@ -337,6 +341,7 @@ mod tests {
             ("a*+", "a repetition is itself repeated"),
             ("a{1001}", "it repeats something more than 1000 times"),
             ("a{1,99999999999}", "it repeats something more than 1000 times"),
+            (r"a\E", "unrecognized escape sequence"),
             ("a\\", "it ends in a \"\\\""),
             ("(?=a)", "look-around, including look-ahead and look-behind, is not supported"),
             (r"(a)\1", "backreferences are not supported"),

@@ -155,12 +155,13 @@ fn webhook(
     }
 }
 
-/// Renders the ValidatingWebhookConfiguration of a revision.
-pub fn validating(registration: &Registration<'_>) -> ValidatingWebhookConfiguration {
+/// Renders the ValidatingWebhookConfiguration of a revision. `is_default` is a revision that the tag `default` points at;
+/// the revision `default` is it anyway.
+pub fn validating(registration: &Registration<'_>, is_default: bool) -> ValidatingWebhookConfiguration {
     let revision = if registration.revision.is_empty() { DEFAULT_REVISION } else { registration.revision };
     let mut webhooks =
         vec![validator(registration, "rev.validation.istio.io", vec![is(labels::REVISION, &[revision])])];
-    if revision == DEFAULT_REVISION {
+    if is_default || revision == DEFAULT_REVISION {
         // Objects without a revision, which is nearly all of them.
         webhooks.push(validator(registration, "validation.istio.io", vec![absent(labels::REVISION)]));
     }
@@ -204,9 +205,13 @@ fn validator(registration: &Registration<'_>, name: &str, objects: Vec<LabelSele
             condition("not-on-its-way-out", "!has(object.metadata.deletionTimestamp)".to_owned()),
             condition(
                 "spec-is-new",
-                "request.operation == 'CREATE' || (has(object.spec) ? !has(oldObject.spec) || object.spec != \
-                 oldObject.spec : has(oldObject.spec))"
-                    .to_owned(),
+                // A revision that gets an object from another has not looked at it yet.
+                format!(
+                    "request.operation == 'CREATE' || (has(object.spec) ? !has(oldObject.spec) || object.spec != \
+                     oldObject.spec : has(oldObject.spec)) || {} != {}",
+                    revision_of("object"),
+                    revision_of("oldObject"),
+                ),
             ),
         ]),
     }
@@ -223,6 +228,14 @@ fn client_config(registration: &Registration<'_>, path: &str) -> WebhookClientCo
         }),
         url: None,
     }
+}
+
+/// The revision of an object, in CEL; empty where it has none.
+fn revision_of(object: &str) -> String {
+    let label = labels::REVISION;
+    format!(
+        "(has({object}.metadata.labels) && '{label}' in {object}.metadata.labels ? {object}.metadata.labels['{label}'] : '')"
+    )
 }
 
 fn condition(name: &str, expression: String) -> MatchCondition {
@@ -331,7 +344,7 @@ mod tests {
         let validators = |object: &[(&str, &str)]| -> Vec<String> {
             ["default", "canary"]
                 .into_iter()
-                .flat_map(|revision| validating(&registration(revision)).webhooks.unwrap_or_default())
+                .flat_map(|revision| validating(&registration(revision), false).webhooks.unwrap_or_default())
                 .filter(|webhook| {
                     let selector = webhook.object_selector.as_ref().unwrap();
                     crate::inject::selector::matches(selector, &labels(object)).unwrap()
@@ -348,14 +361,27 @@ mod tests {
         for (object, expected) in rows {
             assert_eq!(validators(object), expected, "{object:?}");
         }
-        let names: Vec<_> =
-            ["default", "canary"].map(|revision| validating(&registration(revision)).metadata.name.unwrap()).to_vec();
+        let names: Vec<_> = ["default", "canary"]
+            .map(|revision| validating(&registration(revision), false).metadata.name.unwrap())
+            .to_vec();
         assert_eq!(names, ["istio-validator-istio-system", "istio-validator-canary-istio-system"]);
     }
 
     #[test]
+    fn objects_without_a_revision_are_validated_by_the_default_one() {
+        let names = |revision, is_default| -> Vec<String> {
+            let webhooks = validating(&registration(revision), is_default).webhooks.unwrap();
+            webhooks.into_iter().map(|webhook| webhook.name).collect()
+        };
+        assert_eq!(names("canary", false), ["rev.validation.istio.io"]);
+        assert_eq!(names("canary", true), ["rev.validation.istio.io", "validation.istio.io"], "by the tag");
+        assert_eq!(names("default", false), ["rev.validation.istio.io", "validation.istio.io"]);
+        assert_eq!(names("default", true), names("default", false));
+    }
+
+    #[test]
     fn what_a_dead_webhook_must_not_hold_up_is_not_sent_to_it() {
-        for webhook in validating(&registration("default")).webhooks.unwrap() {
+        for webhook in validating(&registration("default"), false).webhooks.unwrap() {
             let rules = webhook.rules.unwrap();
             let [rule] = rules.as_slice() else { panic!("{rules:?}") };
             assert_eq!(rule.operations.as_deref().unwrap(), ["CREATE", "UPDATE"], "deletion is nobody's to refuse");

@@ -142,12 +142,15 @@ fn decide(request: &AdmissionRequest, kind: Option<Kind>) -> (Answer, Result<(),
 }
 
 /// An update that no mistake in the spec may block: of an object that is on its way out, so that its finalizers can
-/// be taken off, and one that leaves the spec as it was stored. The webhook's match conditions keep these away from
-/// here; who calls without them is answered the same.
+/// be taken off, and one that leaves the spec as it was stored and with the revision that has checked it. The webhook's
+/// match conditions keep these away from here; who calls without them is answered the same.
 fn is_bound_to_pass(object: &Value, old: Option<&Value>) -> bool {
     let member = |object: &Value, pointer| object.pointer(pointer).filter(|member| !member.is_null()).cloned();
+    let revision = |object: &Value| {
+        object.pointer("/metadata/labels").and_then(|labels| labels.get(names::labels::REVISION)).cloned()
+    };
     member(object, "/metadata/deletionTimestamp").is_some()
-        || old.is_some_and(|old| member(old, "/spec") == member(object, "/spec"))
+        || old.is_some_and(|old| member(old, "/spec") == member(object, "/spec") && revision(old) == revision(object))
 }
 
 fn annotated(object: &Value, name: &str) -> bool {

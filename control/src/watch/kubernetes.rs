@@ -77,7 +77,12 @@ pub(crate) fn start(
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind.as_str()), plural);
         let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
         let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
+        let revision = revision.to_owned();
         tasks.spawn(watch(kind).run_with(api, resource, move |object: &DynamicObject, mesh: &Mesh| {
+            if !is_of_revision(object, &revision) {
+                let name = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+                return Err(ObjectError::Meaningless { kind: kind.as_str(), name, why: "it is of another revision" });
+            }
             let mut object = object.clone();
             object.types = Some(types.clone()); // items of a list carry none
             let document = serde_json::to_value(&object).unwrap_or_default(); // it was JSON before
@@ -85,6 +90,12 @@ pub(crate) fn start(
         }));
     }
     tasks
+}
+
+/// Whether an object of Istio's kinds is for this control plane: one with `istio.io/rev` is for that revision alone. A tag is
+/// no revision here, as by Istio.
+fn is_of_revision(object: &DynamicObject, revision: &str) -> bool {
+    object.labels().get(names::labels::REVISION).is_none_or(|of| of == revision)
 }
 
 struct Watch {

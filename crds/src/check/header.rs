@@ -49,12 +49,24 @@ impl Checker {
         }
     }
 
-    /// The name of a header where less is allowed than HTTP does: the pattern of the definition's schema.
+    /// The name of a header where less is allowed than HTTP does.
     pub(crate) fn plain_header_name(&mut self, field: &str, name: &str) {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
             self.error(
                 field,
-                format!("\"{name}\" is not the name of a header here: it must be letters, digits, dashes and underscores"),
+                format!(
+                    "\"{name}\" is not the name of a header here: it must be letters, digits, dashes and underscores"
+                ),
+            );
+        }
+    }
+
+    /// The name of a header that a probe sends: what the kubelet takes.
+    pub(crate) fn probe_header_name(&mut self, field: &str, name: &str) {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            self.error(
+                field,
+                format!("\"{name}\" is not the name of a header of a probe: it must be letters, digits and dashes"),
             );
         }
     }

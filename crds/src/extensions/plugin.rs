@@ -179,14 +179,17 @@ fn url(text: &str) -> Result<(), String> {
     }
     let (scheme, whole) = match text.split_once(':').map(|(scheme, _)| scheme).filter(is_scheme) {
         Some(scheme) => (scheme.to_ascii_lowercase(), text.to_owned()),
-        None => ("oci".to_owned(), format!("oci://{text}")),
+        // Of a URL of http the host is looked at.
+        None => ("http".to_owned(), format!("http://{text}")),
     };
     if !SCHEMES.contains(&scheme.as_str()) {
         let schemes = SCHEMES.join(", ");
         return Err(if text.contains("://") {
             format!("\"{scheme}\" is not one of {schemes}")
         } else {
-            format!("\"{scheme}\" is read as a scheme, and is not one of {schemes}: write \"oci://{text}\" for an image")
+            format!(
+                "\"{scheme}\" is read as a scheme, and is not one of {schemes}: write \"oci://{text}\" for an image"
+            )
         });
     }
     url::Url::parse(&whole).map(drop).map_err(|reason| format!("\"{text}\" is not a URL: {reason}"))

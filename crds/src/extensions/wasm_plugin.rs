@@ -125,6 +125,11 @@ mod tests {
             ("an image", "{url: 'registry.example.com/filter:1'}", &[]),
             ("an image at an address", "{url: '10.0.0.1:5000/filter:1'}", &[]),
             ("an image by its scheme", "{url: 'oci://registry.example.com:5000/filter:1'}", &[]),
+            (
+                "nothing that is a host",
+                "{url: 'a b'}",
+                &["spec.url: \"a b\" is not a URL: invalid international domain name"],
+            ),
             ("in capitals", "{url: 'HTTPS://a/b'}", &[]),
             (
                 "an image on a port, which reads as a scheme",

@@ -218,11 +218,7 @@ mod tests {
     fn rules() {
         let rows: &[(&str, &str, &[&str])] = &[
             ("an issuer alone", "{jwtRules: [{issuer: a.example.com}]}", &[]),
-            (
-                "no issuer and no keys",
-                "{jwtRules: [{}]}",
-                &["spec.jwtRules[0].issuer: must be set, unless jwksUri is"],
-            ),
+            ("no issuer and no keys", "{jwtRules: [{}]}", &["spec.jwtRules[0].issuer: must be set, unless jwksUri is"]),
             ("keys of any issuer", "{jwtRules: [{jwksUri: 'https://a.example.com/keys'}]}", &[]),
             (
                 "keys of nobody",

@@ -1,6 +1,6 @@
 //! Which requests are logged, and by whom.
 
-use super::{ProviderRef, WorkloadMode, check_providers};
+use super::{ProviderRef, WorkloadMode, check_providers, expression};
 use crate::check::Checker;
 use crate::message::message;
 
@@ -37,4 +37,7 @@ message! {
 
 pub(super) fn check(c: &mut Checker, logging: &AccessLogging) {
     check_providers(c, &logging.providers);
+    if let Some(problem) = logging.filter.as_ref().and_then(|filter| expression::problem(&filter.expression)) {
+        c.error("filter.expression", format!("is not an expression of CEL: {problem}"));
+    }
 }

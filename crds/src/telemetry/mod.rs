@@ -1,6 +1,8 @@
-//! Group `telemetry.istio.io`: what proxies report. Types beside their checks; one file for each of the three parts.
+//! Group `telemetry.istio.io`: what proxies report. Types beside their checks; one file for each of the three parts, and
+//! `expression`: the language of their filters.
 
 mod access_logging;
+mod expression;
 mod metrics;
 mod tracing;
 
@@ -141,6 +143,14 @@ mod tests {
                     "spec.metrics[0].overrides[0].tagOverrides: has an empty name, which no label has",
                     "spec.metrics[0].overrides[0].tagOverrides[a].value: must be set for operation UPSERT",
                     "spec.metrics[0].overrides[0].tagOverrides[b].value: must not be set for operation REMOVE",
+                ],
+            ),
+            (
+                "a filter that is no expression",
+                "{accessLogging: [{filter: {}}, {filter: {expression: 'response.code => 400'}}]}",
+                &[
+                    "spec.accessLogging[0].filter.expression: is not an expression of CEL: a value is missing at its end",
+                    "spec.accessLogging[1].filter.expression: is not an expression of CEL: an operator is missing at character 15, before \"=> 400\"",
                 ],
             ),
             (

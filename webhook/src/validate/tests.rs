@@ -103,6 +103,7 @@ fn an_old_mistake_holds_nothing_up() {
         object
     };
     let labelled = with(&|object| object["metadata"]["labels"] = json!({"team": "shop"}));
+    let of_another = with(&|object| object["metadata"]["labels"] = json!({"istio.io/rev": "canary"}));
     let mended = with(&|object| object["spec"] = good());
     let other_mistake = with(&|object| object["spec"]["http"][0]["route"][1]["weight"] = json!(-2));
     let going = with(&|object| {
@@ -111,8 +112,10 @@ fn an_old_mistake_holds_nothing_up() {
     });
     let without = with(&|object| drop(object.as_object_mut().unwrap().remove("spec")));
     let empty = with(&|object| object["spec"] = Value::Null);
-    let rows: [(&str, &str, &Value, &Value, bool); 9] = [
+    let rows: [(&str, &str, &Value, &Value, bool); 11] = [
         ("only metadata changes", "UPDATE", &labelled, &stored, true),
+        ("it comes to a revision that has not seen it", "UPDATE", &of_another, &stored, false),
+        ("and goes on in it", "UPDATE", &of_another, &of_another, true),
         ("a finalizer goes while it is being deleted", "UPDATE", &going, &stored, true),
         ("it is mended", "UPDATE", &mended, &stored, true),
         ("a mistake is exchanged for another", "UPDATE", &other_mistake, &stored, false),

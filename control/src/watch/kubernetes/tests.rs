@@ -72,6 +72,26 @@ async fn objects_are_followed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_of_another_revision_is_not_for_this_one() {
+    let of = |name: &str, revision: &str| {
+        let mut rule = rule(name, "a.example");
+        rule["metadata"]["labels"] = json!({"istio.io/rev": revision});
+        rule
+    };
+    let api = ApiServer::new();
+    api.put("virtualservices", of("own", "default"));
+    api.put("virtualservices", of("others", "canary"));
+    api.put("virtualservices", rule("everybodys", "a.example"));
+    let mut world = World::start(api);
+    world.synced().await;
+    world.virtual_services(&["everybodys a.example", "own a.example"]).await;
+    world.api.put("virtualservices", of("own", "canary"));
+    world.api.put("virtualservices", of("others", "default"));
+    world.virtual_services(&["everybodys a.example", "others a.example"]).await;
+    assert_eq!(world.intake.unreadable(), [], "it is not wrong either");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_that_cannot_be_read_stalls_nothing() {
     let api = ApiServer::new();
     let mut bad = rule("bad", "a.example");

@@ -187,19 +187,22 @@ fn client_tls(c: &mut Checker, tls: &ClientTlsSettings, namespace: &str) {
     }
 }
 
-/// `configmap://<name>` and `configmap://<namespace>/<name>`: authorities in a ConfigMap of the rule's own namespace.
+/// `configmap://<namespace>/<name>`: authorities in a ConfigMap of the rule's own namespace.
 fn config_map(c: &mut Checker, reference: &str, namespace: &str) {
-    let (of, name) = reference.split_once('/').unwrap_or((namespace, reference));
-    if name.is_empty() || name.contains('/') || (of.is_empty() && reference.contains('/')) {
-        c.error(
+    let own = if namespace.is_empty() { "<namespace>" } else { namespace };
+    match reference.split_once('/') {
+        Some((of, name)) if !of.is_empty() && !name.is_empty() && !name.contains('/') => {
+            if !namespace.is_empty() && of != namespace {
+                c.error(
+                    "credentialName",
+                    format!("\"configmap://{reference}\" is in another namespace than the rule: it must be \"configmap://{own}/{name}\""),
+                );
+            }
+        }
+        _ => c.error(
             "credentialName",
-            format!("\"configmap://{reference}\" names no ConfigMap: write \"configmap://<name>\""),
-        );
-    } else if !namespace.is_empty() && of != namespace {
-        c.error(
-            "credentialName",
-            format!("\"configmap://{reference}\" is in another namespace: it must be in the rule's own, \"configmap://{name}\""),
-        );
+            format!("\"configmap://{reference}\" names no ConfigMap: write \"configmap://{own}/<name>\""),
+        ),
     }
 }
 
@@ -222,9 +225,9 @@ fn load_balancer_settings(c: &mut Checker, balancing: &LoadBalancerSettings, eje
                 c.percent("minimumPercent", percent);
             }
             if let Some(aggression) = warmup.aggression
-                && !(aggression >= 1.0)
+                && aggression <= 0.0
             {
-                c.error("aggression", format!("{aggression} is too small: it must be 1 or more"));
+                c.error("aggression", format!("{aggression} is too small: it must be above 0"));
             }
         });
     }
@@ -359,11 +362,11 @@ mod tests {
             ),
             (
                 "a warm-up that cannot be",
-                "{host: a, trafficPolicy: {loadBalancer: {warmup: {minimumPercent: 101, aggression: 0.5}}}}",
+                "{host: a, trafficPolicy: {loadBalancer: {warmup: {minimumPercent: 101, aggression: 0}}}}",
                 &[
                     "spec.trafficPolicy.loadBalancer.warmup.duration: must be set",
                     "spec.trafficPolicy.loadBalancer.warmup.minimumPercent: 101 is not a percentage: it must be between 0 and 100",
-                    "spec.trafficPolicy.loadBalancer.warmup.aggression: 0.5 is too small: it must be 1 or more",
+                    "spec.trafficPolicy.loadBalancer.warmup.aggression: 0 is too small: it must be above 0",
                 ],
             ),
             (
@@ -460,16 +463,18 @@ mod tests {
     #[test]
     fn authorities_in_a_config_map_of_the_own_namespace() {
         let rows = [
-            ("configmap://ca", None),
             ("configmap://own/ca", None),
             ("a-secret", None),
             (
                 "configmap://other/ca",
-                Some("\"configmap://other/ca\" is in another namespace: it must be in the rule's own, \"configmap://ca\""),
+                Some(
+                    "\"configmap://other/ca\" is in another namespace than the rule: it must be \"configmap://own/ca\"",
+                ),
             ),
-            ("configmap://", Some("\"configmap://\" names no ConfigMap: write \"configmap://<name>\"")),
-            ("configmap:///ca", Some("\"configmap:///ca\" names no ConfigMap: write \"configmap://<name>\"")),
-            ("configmap://a/b/c", Some("\"configmap://a/b/c\" names no ConfigMap: write \"configmap://<name>\"")),
+            ("configmap://ca", Some("\"configmap://ca\" names no ConfigMap: write \"configmap://own/<name>\"")),
+            ("configmap://", Some("\"configmap://\" names no ConfigMap: write \"configmap://own/<name>\"")),
+            ("configmap:///ca", Some("\"configmap:///ca\" names no ConfigMap: write \"configmap://own/<name>\"")),
+            ("configmap://a/b/c", Some("\"configmap://a/b/c\" names no ConfigMap: write \"configmap://own/<name>\"")),
         ];
         for (name, expected) in rows {
             let yaml = format!(

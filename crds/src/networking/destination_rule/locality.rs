@@ -17,11 +17,21 @@ pub(super) fn locality(c: &mut Checker, setting: &LocalityLoadBalancerSetting, e
             shares(c, distribute);
         });
     }
+    if !setting.failover.is_empty() {
+        no_topology(c, &setting.failover_priority, "failover, which orders by it already");
+    }
     failover(c, &setting.failover, &setting.failover_priority, ejects);
 }
 
 pub(super) fn zone_aware(c: &mut Checker, setting: &ZoneAwareLoadBalancerSetting, ejects: bool) {
+    no_topology(c, &setting.failover_priority, "zoneAwareLbSetting, which orders by regions and zones by itself");
     failover(c, &setting.failover, &setting.failover_priority, ejects);
+}
+
+fn no_topology(c: &mut Checker, priority: &[String], beside: &str) {
+    if let Some(label) = priority.iter().find(|label| TOPOLOGY.contains(&label.as_str())) {
+        c.error("failoverPriority", format!("\"{label}\" cannot stand beside {beside}"));
+    }
 }
 
 fn shares(c: &mut Checker, distribute: &LocalityDistribute) {
@@ -69,11 +79,6 @@ fn covers(a: &str, b: &str) -> bool {
 }
 
 fn failover(c: &mut Checker, failover: &[LocalityFailover], priority: &[String], ejects: bool) {
-    if !failover.is_empty()
-        && let Some(label) = priority.iter().find(|label| TOPOLOGY.contains(&label.as_str()))
-    {
-        c.error("failoverPriority", format!("\"{label}\" cannot stand beside failover, which orders by it already"));
-    }
     if (!failover.is_empty() || !priority.is_empty()) && !ejects {
         let name = if failover.is_empty() { "failoverPriority" } else { "failover" };
         c.warn(name, "needs outlierDetection in the same policy: nothing else finds out that endpoints fail");
@@ -92,7 +97,7 @@ fn failover(c: &mut Checker, failover: &[LocalityFailover], priority: &[String],
 
 #[cfg(test)]
 mod tests {
-    use super::{LocalityLoadBalancerSetting, covers, locality};
+    use super::{LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting, covers, locality, zone_aware};
     use crate::check::Checker;
 
     #[test]
@@ -111,6 +116,26 @@ mod tests {
         ];
         for (a, b, expected) in rows {
             assert_eq!(covers(a, b), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn zones_are_ordered_by_themselves() {
+        let rows: &[(&str, &[&str])] = &[
+            ("{failoverPriority: [version], failover: [{from: a, to: b}], minClusterSize: 1}", &[]),
+            (
+                "{failoverPriority: [topology.kubernetes.io/region]}",
+                &[
+                    "spec.failoverPriority: \"topology.kubernetes.io/region\" cannot stand beside zoneAwareLbSetting, which orders by regions and zones by itself",
+                ],
+            ),
+        ];
+        for (yaml, expected) in rows {
+            let setting: ZoneAwareLoadBalancerSetting = crate::parse(crate::yaml::value(yaml).unwrap()).unwrap();
+            let mut c = Checker::of_spec();
+            zone_aware(&mut c, &setting, true);
+            let problems: Vec<_> = c.finish().iter().map(ToString::to_string).collect();
+            assert_eq!(problems, *expected, "{yaml}");
         }
     }
 

@@ -7,6 +7,43 @@ use crate::check::{Checker, Problem};
 const HTTP_CONNECTION_MANAGER: [&str; 2] =
     ["envoy.filters.network.http_connection_manager", "envoy.http_connection_manager"];
 
+/// Network filters by older names, and by those of today.
+const NETWORK: [(&str, &str); 7] = [
+    ("envoy.client_ssl_auth", "envoy.filters.network.client_ssl_auth"),
+    ("envoy.ext_authz", "envoy.filters.network.ext_authz"),
+    ("envoy.http_connection_manager", "envoy.filters.network.http_connection_manager"),
+    ("envoy.mongo_proxy", "envoy.filters.network.mongo_proxy"),
+    ("envoy.ratelimit", "envoy.filters.network.ratelimit"),
+    ("envoy.redis_proxy", "envoy.filters.network.redis_proxy"),
+    ("envoy.tcp_proxy", "envoy.filters.network.tcp_proxy"),
+];
+
+/// HTTP filters in the same way.
+const HTTP: [(&str, &str); 16] = [
+    ("envoy.buffer", "envoy.filters.http.buffer"),
+    ("envoy.cors", "envoy.filters.http.cors"),
+    ("envoy.csrf", "envoy.filters.http.csrf"),
+    ("envoy.http_dynamo_filter", "envoy.filters.http.dynamo"),
+    ("envoy.ext_authz", "envoy.filters.http.ext_authz"),
+    ("envoy.fault", "envoy.filters.http.fault"),
+    ("envoy.grpc_http1_bridge", "envoy.filters.http.grpc_http1_bridge"),
+    ("envoy.grpc_json_transcoder", "envoy.filters.http.grpc_json_transcoder"),
+    ("envoy.grpc_web", "envoy.filters.http.grpc_web"),
+    ("envoy.gzip", "envoy.filters.http.gzip"),
+    ("envoy.health_check", "envoy.filters.http.health_check"),
+    ("envoy.ip_tagging", "envoy.filters.http.ip_tagging"),
+    ("envoy.lua", "envoy.filters.http.lua"),
+    ("envoy.rate_limit", "envoy.filters.http.ratelimit"),
+    ("envoy.router", "envoy.filters.http.router"),
+    ("envoy.squash", "envoy.filters.http.squash"),
+];
+
+fn old_name(c: &mut Checker, field: &str, name: &str, names: &[(&str, &str)]) {
+    if let Some((_, today)) = names.iter().find(|(old, _)| *old == name) {
+        c.warn(field, format!("\"{name}\" is the old name of a filter: write \"{today}\""));
+    }
+}
+
 impl EnvoyFilterSpec {
     /// What is wrong with these patches.
     pub fn check(&self) -> Vec<Problem> {
@@ -45,6 +82,22 @@ fn config_patch(c: &mut Checker, patch: &ConfigPatch) {
     if let Some(matches) = &patch.matches {
         c.field("match", |c| config_match(c, matches, patch.apply_to));
     }
+    let added = patch.patch.as_ref().filter(|patch| adds(patch.operation)).and_then(|patch| patch.value.as_ref());
+    let is_filter = matches!(patch.apply_to, ApplyTo::NetworkFilter | ApplyTo::HttpFilter | ApplyTo::ListenerFilter);
+    let has = |name: &str| added.is_some_and(|value| value.contains_key(name));
+    if is_filter && added.is_some() && !TYPES.into_iter().any(has) {
+        c.warn("patch.value", "has no typed_config, by which Envoy knows what kind of filter it is");
+    }
+}
+
+/// What says of which type a filter is, by protobuf's names and JSON's.
+const TYPES: [&str; 4] = ["typed_config", "typedConfig", "config_discovery", "configDiscovery"];
+
+fn adds(operation: PatchOperation) -> bool {
+    matches!(
+        operation,
+        PatchOperation::Add | PatchOperation::InsertBefore | PatchOperation::InsertAfter | PatchOperation::InsertFirst
+    )
 }
 
 fn config_match(c: &mut Checker, matches: &ConfigMatch, of: ApplyTo) {
@@ -88,8 +141,10 @@ fn filter_match(c: &mut Checker, filter: &FilterMatch, of: ApplyTo) {
         c.warn("", "has no effect here: a whole listener or filter chain is patched");
     }
     c.required("name", &filter.name);
+    old_name(c, "name", &filter.name, &NETWORK);
     if let Some(inner) = &filter.sub_filter {
         c.required("subFilter.name", &inner.name);
+        old_name(c, "subFilter.name", &inner.name, &HTTP);
         if of != ApplyTo::HttpFilter {
             c.error("subFilter", "needs applyTo HTTP_FILTER");
         } else if !HTTP_CONNECTION_MANAGER.contains(&filter.name.as_str()) {
@@ -108,8 +163,17 @@ mod tests {
         let rows: &[(&str, &str, &[&str])] = &[
             (
                 "a filter",
-                "{workloadSelector: {labels: {app: a}}, configPatches: [{applyTo: HTTP_FILTER, match: {context: SIDECAR_INBOUND, proxy: {proxyVersion: '^1\\.2.*'}, listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: envoy.filters.http.router}}}}}, patch: {operation: INSERT_BEFORE, value: {name: a}}}]}",
+                "{workloadSelector: {labels: {app: a}}, configPatches: [{applyTo: HTTP_FILTER, match: {context: SIDECAR_INBOUND, proxy: {proxyVersion: '^1\\.2.*'}, listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: envoy.filters.http.router}}}}}, patch: {operation: INSERT_BEFORE, value: {name: a, typed_config: {}}}}]}",
                 &[],
+            ),
+            (
+                "old names, and a filter without a type",
+                "{configPatches: [{applyTo: HTTP_FILTER, match: {listener: {filterChain: {filter: {name: envoy.http_connection_manager, subFilter: {name: envoy.router}}}}}, patch: {operation: ADD, value: {name: a}}}]}",
+                &[
+                    "spec.configPatches[0].match.listener.filterChain.filter.name: \"envoy.http_connection_manager\" is the old name of a filter: write \"envoy.filters.network.http_connection_manager\"",
+                    "spec.configPatches[0].match.listener.filterChain.filter.subFilter.name: \"envoy.router\" is the old name of a filter: write \"envoy.filters.http.router\"",
+                    "spec.configPatches[0].patch.value: has no typed_config, by which Envoy knows what kind of filter it is",
+                ],
             ),
             (
                 "a removal",

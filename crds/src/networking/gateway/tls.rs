@@ -40,7 +40,9 @@ pub(in crate::networking) fn server_tls(c: &mut Checker, tls: &ServerTlsSettings
                     "caCrl" | "caCertCredentialName" => {
                         c.warn(name, "has no effect for mode ISTIO_MUTUAL, which uses the mesh's own certificates");
                     }
-                    _ => c.error(name, "must be left out for mode ISTIO_MUTUAL, which uses the mesh's own certificates"),
+                    _ => {
+                        c.error(name, "must be left out for mode ISTIO_MUTUAL, which uses the mesh's own certificates");
+                    }
                 }
             }
         }

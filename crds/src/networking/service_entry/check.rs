@@ -56,6 +56,12 @@ impl ServiceEntrySpec {
             } else {
                 c.host(&name, host);
                 c.warn_of_partial_wildcard(&name, host);
+                if self.resolution == Resolution::DynamicDns && !host.starts_with('*') {
+                    c.error(
+                        &name,
+                        format!("\"{host}\" is no wildcard, which resolution DYNAMIC_DNS needs: use DNS for it"),
+                    );
+                }
             }
         }
     }
@@ -96,8 +102,11 @@ impl ServiceEntrySpec {
         }
         let protocol = Protocol::parse(&port.protocol);
         if self.resolution == Resolution::DynamicDns {
-            if !protocol.is_http() && !protocol.is_tls() {
-                c.error("protocol", "resolution DYNAMIC_DNS needs HTTP or TLS, which name the host that is called");
+            if !matches!(protocol, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Tls) {
+                c.error(
+                    "protocol",
+                    "resolution DYNAMIC_DNS needs HTTP, HTTP2, GRPC or TLS, which name the host that is called",
+                );
             }
         } else if self.addresses.is_empty() && matches!(protocol, Protocol::Tcp | Protocol::Unsupported) {
             c.warn(
@@ -129,6 +138,14 @@ impl ServiceEntrySpec {
                     "hosts",
                     "a wildcard cannot be looked up: list endpoints, or use resolution NONE or DYNAMIC_DNS",
                 );
+            }
+            Resolution::Dns | Resolution::DnsRoundRobin if self.endpoints.is_empty() => {
+                for (index, host) in self.hosts.iter().enumerate() {
+                    // What is no host at all is named already.
+                    if host.bytes().all(|byte| byte.is_ascii_digit()) {
+                        c.name(&format!("hosts[{index}]"), host);
+                    }
+                }
             }
             Resolution::DnsRoundRobin if self.endpoints.len() > 1 => {
                 c.error("endpoints", "resolution DNS_ROUND_ROBIN takes one endpoint");
@@ -217,6 +234,11 @@ mod tests {
                 &["spec.hosts: a wildcard cannot be looked up: list endpoints, or use resolution NONE or DYNAMIC_DNS"],
             ),
             (
+                "a number to look up",
+                "{hosts: ['1'], resolution: DNS}",
+                &["spec.hosts[0]: \"1\" is not the name of a host: its last part is a number"],
+            ),
+            (
                 "a wildcard without a dot",
                 "{hosts: ['*a.com']}",
                 &["spec.hosts[0]: \"*a.com\" also covers names that only end alike: write \"*.example.com\""],
@@ -255,11 +277,13 @@ mod tests {
             ),
             (
                 "looked up as it is called, and not",
-                "{hosts: ['*.a.com'], addresses: [1.1.1.1], ports: [{number: 5432, name: tcp, protocol: TCP}], resolution: DYNAMIC_DNS, endpoints: [{address: b.com}]}",
+                "{hosts: ['*.a.com', c.com], addresses: [1.1.1.1], ports: [{number: 5432, name: tcp, protocol: TCP}], resolution: DYNAMIC_DNS, endpoints: [{address: b.com}]}",
                 &[
+                    "spec.hosts[1]: \"c.com\" is no wildcard, which resolution DYNAMIC_DNS needs: use DNS for it",
                     "spec.addresses: resolution DYNAMIC_DNS takes none: hosts are looked up as they are called",
-                    "spec.ports[0].protocol: resolution DYNAMIC_DNS needs HTTP or TLS, which name the host that is called",
+                    "spec.ports[0].protocol: resolution DYNAMIC_DNS needs HTTP, HTTP2, GRPC or TLS, which name the host that is called",
                     "spec.endpoints: resolution DYNAMIC_DNS takes no endpoints: hosts are looked up as they are called",
+                    "spec.ports[0].protocol: needs HTTP or TLS, which name the host that is called, since there are several: use one entry for each",
                 ],
             ),
         ];

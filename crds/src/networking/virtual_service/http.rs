@@ -3,8 +3,8 @@
 use super::check::{destination, total_weight};
 use super::matching::{http_match, string_match};
 use super::{
-    CorsPolicy, FaultAbort, FaultDelay, HeaderOperations, Headers, HttpDirectResponse, HttpRedirect, HttpRetry,
-    HttpRewrite, HttpRoute, StringMatcher,
+    CorsPolicy, FaultAbort, FaultDelay, HeaderOperations, Headers, HttpDirectResponse, HttpMatchRequest, HttpRedirect,
+    HttpRetry, HttpRewrite, HttpRoute, StringMatcher,
 };
 use crate::check::{Checker, is_authority};
 
@@ -77,7 +77,7 @@ pub(super) fn http_route(c: &mut Checker, route: &HttpRoute, role: Role) {
     }
     one_authority(c, route);
     if let Some(redirect) = &route.redirect {
-        c.field("redirect", |c| http_redirect(c, redirect));
+        c.field("redirect", |c| http_redirect(c, redirect, &route.matches));
     }
     if let Some(response) = &route.direct_response {
         c.field("directResponse", |c| direct_response(c, response));
@@ -179,7 +179,14 @@ fn one_authority(c: &mut Checker, route: &HttpRoute) {
     }
 }
 
-fn http_redirect(c: &mut Checker, redirect: &HttpRedirect) {
+fn http_redirect(c: &mut Checker, redirect: &HttpRedirect, matches: &[HttpMatchRequest]) {
+    let by_prefix = |m: &HttpMatchRequest| match &m.uri {
+        Some(uri) => matches!(uri.matcher(), StringMatcher::Prefix(_)),
+        None => true,
+    };
+    if !redirect.prefix_rewrite.is_empty() && !matches.iter().all(by_prefix) {
+        c.error("prefixRewrite", "needs matches whose uri is a prefix: otherwise there is no prefix to rewrite");
+    }
     let changes = !redirect.uri.is_empty()
         || !redirect.prefix_rewrite.is_empty()
         || !redirect.authority.is_empty()
@@ -383,11 +390,16 @@ mod tests {
             ("delegate: {name: d}, rewrite: {uri: /b}", &[]),
             (
                 "delegate: {name: d}, directResponse: {status: 200}, rewrite: {uri: /b}",
-                &[
-                    ".directResponse: stands beside delegate, whose routes cannot answer then: leave one of them out",
-                ],
+                &[".directResponse: stands beside delegate, whose routes cannot answer then: leave one of them out"],
             ),
             ("redirect: {port: 0, uri: /a}", &[]),
+            ("match: [{uri: {prefix: /a}}, {port: 80}], redirect: {prefixRewrite: /b}", &[]),
+            (
+                "match: [{uri: {exact: /a}}], redirect: {prefixRewrite: /b}",
+                &[
+                    ".redirect.prefixRewrite: needs matches whose uri is a prefix: otherwise there is no prefix to rewrite",
+                ],
+            ),
             (
                 "delegate: {name: d}, route: [{destination: {host: a}}]",
                 &[": has route and delegate, of which only one can be"],

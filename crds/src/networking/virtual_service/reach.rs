@@ -46,15 +46,17 @@ fn repeated<T, M: PartialEq>(c: &mut Checker, name: &str, routes: &[T], matches:
 fn covered(c: &mut Checker, routes: &[HttpRoute]) {
     let mut earlier: Vec<(String, &HttpMatchRequest)> = Vec::new();
     for (index, route) in routes.iter().enumerate() {
+        let of_others = earlier.len();
         for (place, m) in route.matches.iter().enumerate() {
             let own = format!("http[{index}].match[{place}]");
             if let Some((other, _)) = earlier.iter().find(|(_, other)| covers(other, m)) {
                 c.warn(&own, format!("is never reached: {other} matches every request that it matches"));
             }
-            // What a delegate does not match goes on to the next route.
-            if route.delegate.is_none() {
-                earlier.push((own, m));
-            }
+            earlier.push((own, m));
+        }
+        // What a delegate does not match goes on to the next route.
+        if route.delegate.is_some() {
+            earlier.truncate(of_others);
         }
     }
 }
@@ -128,6 +130,11 @@ mod tests {
                 "a route behind a match without conditions",
                 "http: [{match: [{name: all}], TO}, {TO}]",
                 &["spec.http[1]: is never reached: http[0] matches everything"],
+            ),
+            (
+                "the same match twice for a delegate",
+                "http: [{match: [{port: 80}, {port: 80}], delegate: {name: d}}, {match: [{port: 80}], delegate: {name: e}}]",
+                &["spec.http[0].match[1]: is never reached: http[0].match[0] matches every request that it matches"],
             ),
             ("a route behind a delegate", "http: [{delegate: {name: d}}, {TO}]", &[]),
             (

@@ -62,7 +62,7 @@ fn http_get(c: &mut Checker, get: &HttpHealthCheck) {
     if !matches!(get.scheme.as_str(), "" | "HTTP" | "HTTPS") {
         c.error("scheme", format!("\"{}\" is not HTTP or HTTPS", get.scheme));
     }
-    c.each("httpHeaders", &get.http_headers, |c, header| c.plain_header_name("name", &header.name));
+    c.each("httpHeaders", &get.http_headers, |c, header| c.probe_header_name("name", &header.name));
 }
 
 #[cfg(test)]
@@ -99,11 +99,11 @@ mod tests {
             ),
             (
                 "a request that cannot be made",
-                "{template: {}, probe: {httpGet: {scheme: ftp, httpHeaders: [{name: 'a:'}]}}}",
+                "{template: {}, probe: {httpGet: {scheme: ftp, httpHeaders: [{name: a_b}]}}}",
                 &[
                     "spec.probe.httpGet.port: 0 is not a port: it must be between 1 and 65535",
                     "spec.probe.httpGet.scheme: \"ftp\" is not HTTP or HTTPS",
-                    "spec.probe.httpGet.httpHeaders[0].name: \"a:\" is not the name of a header here: it must be letters, digits, dashes and underscores",
+                    "spec.probe.httpGet.httpHeaders[0].name: \"a_b\" is not the name of a header of a probe: it must be letters, digits and dashes",
                 ],
             ),
             (

@@ -153,6 +153,8 @@ fn custom_limits(c: &mut Checker, rule: &Rule) {
             ("notPrincipals", &source.not_principals),
             ("serviceAccounts", &source.service_accounts),
             ("notServiceAccounts", &source.not_service_accounts),
+            ("trustDomains", &source.trust_domains),
+            ("notTrustDomains", &source.not_trust_domains),
             ("requestPrincipals", &source.request_principals),
             ("notRequestPrincipals", &source.not_request_principals),
         ] {
@@ -162,8 +164,10 @@ fn custom_limits(c: &mut Checker, rule: &Rule) {
         }
     });
     c.each("when", &rule.when, |c, condition| {
-        if matches!(condition.key.as_str(), "source.namespace" | "source.principal" | "source.serviceAccount")
-            || condition.key.starts_with("request.auth.")
+        if matches!(
+            condition.key.as_str(),
+            "source.namespace" | "source.principal" | "source.serviceAccount" | "source.trustDomain"
+        ) || condition.key.starts_with("request.auth.")
         {
             c.error("key", format!("{} {message}", condition.key));
         }
@@ -279,13 +283,14 @@ mod tests {
             (
                 "identities under CUSTOM",
                 "{action: CUSTOM, provider: {name: p}, rules: [{from: [{source: {principals: [a]}}, \
-                 {source: {serviceAccounts: [a], notServiceAccounts: [b/c]}}, {source: {ipBlocks: [10.0.0.1]}}], \
+                 {source: {serviceAccounts: [a], notServiceAccounts: [b/c]}}, {source: {notTrustDomains: [a]}}, {source: {ipBlocks: [10.0.0.1]}}], \
                  when: [{key: 'request.auth.claims[a]', values: [b]}, {key: source.serviceAccount, values: [b]}, \
                  {key: 'request.headers[a]', values: [b]}]}]}",
                 &[
                     "spec.rules[0].from[0].source.principals: cannot be used with action CUSTOM",
                     "spec.rules[0].from[1].source.serviceAccounts: cannot be used with action CUSTOM",
                     "spec.rules[0].from[1].source.notServiceAccounts: cannot be used with action CUSTOM",
+                    "spec.rules[0].from[2].source.notTrustDomains: cannot be used with action CUSTOM",
                     "spec.rules[0].when[0].key: request.auth.claims[a] cannot be used with action CUSTOM",
                     "spec.rules[0].when[1].key: source.serviceAccount cannot be used with action CUSTOM",
                 ],

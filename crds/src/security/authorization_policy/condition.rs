@@ -68,11 +68,19 @@ pub(super) fn service_account(value: &str) -> Option<String> {
         Some((namespace, name)) => !namespace.is_empty() && !name.is_empty() && !name.contains('/'),
         None => !value.is_empty(),
     };
+    if value.contains('*') {
+        return Some(format!(
+            "\"{value}\" has a wildcard, which service accounts cannot have: use principals or namespaces"
+        ));
+    }
     (!good).then(|| format!("\"{value}\" is not a service account: write <namespace>/<name>, or <name>"))
 }
 
 /// A trust domain with at most one `*`, at its beginning or its end.
 pub(super) fn trust_domain(value: &str) -> Option<String> {
+    if value.contains('/') {
+        return Some(format!("\"{value}\" is not a trust domain: leave out what follows the \"/\""));
+    }
     let rest = value.strip_prefix('*').or_else(|| value.strip_suffix('*')).unwrap_or(value);
     rest.contains('*').then(|| format!("\"{value}\" has a wildcard that is not its first or last character"))
 }
@@ -97,6 +105,8 @@ mod tests {
             ("destination.port", &["70000"], false),
             ("source.serviceAccount", &["ns/sa", "sa"], true),
             ("source.serviceAccount", &["ns/"], false),
+            ("source.serviceAccount", &["ns/*"], false),
+            ("source.trustDomain", &["a/ns/b"], false),
             ("source.trustDomain", &["*"], true),
             ("source.trustDomain", &["*a*"], false),
             ("source.namespace", &["a"], true),

@@ -233,6 +233,21 @@ fn a_tag_is_a_webhook_configuration_of_its_own() {
     insta::assert_snapshot!(yaml(&of_tags));
 }
 
+/// Objects without a revision are checked by whoever is the default, be it by a tag.
+#[test]
+fn the_default_tag_brings_the_objects_without_a_revision() {
+    let names = |tags: &[&str]| -> Vec<String> {
+        let mut mesh = mesh(spec(json!({"revision": "canary"})));
+        mesh.tags = tags.iter().map(ToString::to_string).collect();
+        let objects = build(&mesh, &WebhookCa::fixed("C", "K"), ON).expect("objects");
+        let configuration = objects.iter().find(|one| one.resource.kind == "ValidatingWebhookConfiguration");
+        let webhooks = configuration.expect("a configuration").object.data["webhooks"].as_array().cloned();
+        webhooks.into_iter().flatten().filter_map(|one| Some(one["name"].as_str()?.to_owned())).collect()
+    };
+    assert_eq!(names(&["prod"]), ["rev.validation.istio.io"]);
+    assert_eq!(names(&["default", "prod"]), ["rev.validation.istio.io", "validation.istio.io"]);
+}
+
 #[test]
 fn admission_comes_last_and_then_first() {
     let rendered = |admission| -> Vec<String> {

@@ -18,7 +18,8 @@ pub(super) fn mutating(mesh: &Mesh, ca: &WebhookCa) -> MutatingWebhookConfigurat
 }
 
 pub(super) fn validating(mesh: &Mesh, ca: &WebhookCa) -> ValidatingWebhookConfiguration {
-    let mut object = configuration::validating(&registration(mesh, ca.bundle().as_bytes()));
+    let is_default = mesh.tags.contains(names::DEFAULT_REVISION);
+    let mut object = configuration::validating(&registration(mesh, ca.bundle().as_bytes()), is_default);
     make_ours(mesh, &mut object.metadata);
     object
 }
