@@ -35,6 +35,11 @@ const RATE: u32 = 200;
 const MANY: usize = 10_000;
 /// Reviews at once while the many are made.
 const AT_ONCE: usize = 64;
+/// Reviews of very large pods, and how many of them at once.
+const BURST: usize = 64;
+const BURST_AT_ONCE: usize = 8;
+/// How long nothing is asked then.
+const REST: Duration = Duration::from_secs(10);
 /// The core that the webhook has to itself, as far as the machine lets it.
 const CORE: &str = "0";
 
@@ -76,7 +81,7 @@ pub(crate) fn measure(programs: &peers::Programs, seconds: u64) -> Result<()> {
             let answer = ask(client.clone(), review.path, review.body.clone()).await?;
             ensure!(answer["response"]["allowed"] == true, "{} is refused: {answer}", review.name);
             let seen = at_a_rate(&client, &review, &webhook, Duration::from_secs(seconds)).await?;
-            at_once(&client, &review).await?;
+            at_once(&client, &review, MANY, AT_ONCE).await?;
             anyhow::Ok((seen, answer))
         })?;
         let patch = answer["response"]["patch"].as_str().map(|patch| BASE64.decode(patch)).transpose()?;
@@ -96,11 +101,21 @@ pub(crate) fn measure(programs: &peers::Programs, seconds: u64) -> Result<()> {
         &rows,
     );
     let after = (webhook.anonymous()?, webhook.resident()?);
+    let large = reviews::large();
+    runtime.block_on(async { at_once(&connect(&cluster.authority).await?, &large, BURST, BURST_AT_ONCE).await })?;
+    let burst = (webhook.anonymous()?, webhook.resident()?);
+    std::thread::sleep(REST);
+    let rest = (webhook.anonymous()?, webhook.resident()?);
     let row = |name: &str, (anonymous, resident)| vec![name.to_owned(), mebibytes(anonymous), mebibytes(resident)];
     table(
         "Memory of the webhook, MiB",
         &["", "anonymous", "resident"],
-        &[row("ready", idle), row(&format!("after {MANY} reviews of each"), after)],
+        &[
+            row("ready", idle),
+            row(&format!("after {MANY} reviews of each"), after),
+            row(&format!("after {BURST} pods of {} KiB", large.body.len() >> 10), burst),
+            row(&format!("{} s later", REST.as_secs()), rest),
+        ],
     );
     Ok(())
 }
@@ -156,10 +171,10 @@ async fn at_a_rate(client: &Client, review: &reviews::Review, webhook: &Program,
     Ok(Seen { latencies, cpu })
 }
 
-async fn at_once(client: &Client, review: &reviews::Review) -> Result<()> {
+async fn at_once(client: &Client, review: &reviews::Review, reviews: usize, most: usize) -> Result<()> {
     let mut asked = JoinSet::new();
-    for _ in 0..MANY {
-        if asked.len() == AT_ONCE {
+    for _ in 0..reviews {
+        if asked.len() == most {
             asked.join_next().await.transpose()?.transpose()?;
         }
         asked.spawn(timed(client.clone(), review.path, review.body.clone()));

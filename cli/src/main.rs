@@ -4,8 +4,10 @@
 //! * `forestay operator`, `forestay istiod`, `forestay webhook`: the servers, as their Deployments start them
 //! * [`kube_inject`]: `forestay kube-inject`; [`check_inject`]: `forestay x check-inject`; [`validate`]: `forestay validate`;
 //!   [`version`]: `forestay version`; [`completion`]: `forestay completion`
-//! * [`cluster`]: the flags that say which cluster and namespaces; [`input`]: files that are named; [`exit`]: how a verb ends
+//! * [`cluster`]: the flags that say which cluster and namespaces; [`input`]: files that are named; [`exit`]: how a verb ends;
+//!   `allocator`: memory
 
+mod allocator;
 mod check_inject;
 mod cluster;
 mod completion;
@@ -21,10 +23,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::exit::Failure;
-
-/// Thousands of small, short-lived objects a second: the system's allocator keeps several times their size.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A service mesh for Kubernetes that speaks Istio's API.
 #[derive(Debug, Parser)]
@@ -85,12 +83,17 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<(), Failure> {
     // One provider for kube, tonic and our own TLS; whoever came first has installed the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if matches!(verb, Verb::Webhook(_)) {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        runtime.worker_threads(processors.min(webhook::THREADS));
+    }
+    let runtime = runtime.enable_all().build().map_err(anyhow::Error::from)?;
     runtime.block_on(async {
         match verb {
             Verb::Operator(args) => Ok(operator::run(args).await?),
             Verb::Istiod(args) => Ok(control::run(*args).await?),
-            Verb::Webhook(args) => Ok(webhook::run(args).await?),
+            Verb::Webhook(args) => Ok(webhook::run(args, allocator::give_back).await?),
             Verb::KubeInject(args) => kube_inject::run(*args).await,
             Verb::Validate(args) => validate::run(&args),
             Verb::Version(args) => Ok(version::run(args).await?),

@@ -237,6 +237,7 @@ fn reason(code: u16) -> &'static str {
         403 => "Forbidden",
         408 => "Timeout",
         413 => "RequestEntityTooLarge",
+        415 => "UnsupportedMediaType",
         422 => "Invalid",
         503 => "ServiceUnavailable",
         _ => "InternalError",

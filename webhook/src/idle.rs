@@ -1,4 +1,4 @@
-//! When a connection is idle: no request on it, for longer than is of use to anybody.
+//! Which connections are idle: no request on them, for longer than is of use to anybody.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tower::Service;
 
-/// How many requests of a connection are being answered.
+use crate::places::Places;
+
+/// How many requests, of a connection or of all, are being answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Busy(Arc<watch::Sender<usize>>);
 
@@ -29,14 +31,14 @@ impl Busy {
         self.0.subscribe()
     }
 
-    fn begin(&self) -> Request {
+    pub(crate) fn begin(&self) -> Request {
         self.0.send_modify(|requests| *requests += 1);
         Request(self.clone())
     }
 }
 
 /// A request that is being answered, until this is dropped.
-struct Request(Busy);
+pub(crate) struct Request(Busy);
 
 impl Drop for Request {
     fn drop(&mut self) {
@@ -73,20 +75,35 @@ where
     }
 }
 
+/// Why a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unused {
+    /// There was a request on it once.
+    pub(crate) ever_used: bool,
+    /// Somebody else waits for its place.
+    pub(crate) wanted: bool,
+}
+
 /// Ends when there was no request for `first` since `requests` came from [`Busy::requests`], or for `later` since the last
-/// one.
-pub(crate) async fn idle(mut requests: watch::Receiver<usize>, first: Duration, later: Duration) {
-    let mut limit = first;
+/// one; earlier when there is none and the place is wanted for another connection.
+pub(crate) async fn idle(
+    mut requests: watch::Receiver<usize>,
+    first: Duration,
+    later: Duration,
+    places: &Places,
+) -> Unused {
+    let mut ever_used = false;
     loop {
-        if *requests.borrow() > 0 || requests.has_changed().unwrap_or_default() {
-            limit = later;
-        }
+        ever_used |= *requests.borrow() > 0 || requests.has_changed().unwrap_or_default();
         // Neither wait ends by an error before the connection, which holds the sender.
         let _ = requests.wait_for(|requests| *requests == 0).await;
-        if tokio::time::timeout(limit, requests.changed()).await.is_err() {
-            return;
+        tokio::select! {
+            changed = tokio::time::timeout(if ever_used { later } else { first }, requests.changed()) => match changed {
+                Ok(_) => ever_used = true,
+                Err(_) => return Unused { ever_used, wanted: false },
+            },
+            () = places.wanted() => return Unused { ever_used, wanted: true },
         }
-        limit = later;
     }
 }
 
@@ -96,7 +113,8 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Busy, idle};
+    use super::{Busy, Unused, idle};
+    use crate::places::Places;
 
     const FIRST: Duration = Duration::from_secs(30);
     const LATER: Duration = Duration::from_mins(5);
@@ -115,7 +133,8 @@ mod tests {
         ];
         for (name, requests, expected) in rows {
             let (busy, begun) = (Busy::default(), Instant::now());
-            let idle = idle(busy.requests(), FIRST, LATER);
+            let places = Places::new(1);
+            let idle = idle(busy.requests(), FIRST, LATER, &places);
             let client = async {
                 for (silence, takes) in requests {
                     tokio::time::sleep(Duration::from_secs(*silence)).await;
@@ -126,9 +145,33 @@ mod tests {
             };
             tokio::select! {
                 () = client => {}
-                () = idle => {}
+                unused = idle => assert!(!unused.wanted, "{name}"),
             }
             assert_eq!(begun.elapsed().as_secs(), expected, "{name}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_is_wanted_is_given_up_between_requests() {
+        for (name, ever_used, request_takes) in [("never used", false, 0), ("during a request", true, 20)] {
+            let (busy, begun, places) = (Busy::default(), Instant::now(), Places::new(1));
+            let idle = idle(busy.requests(), FIRST, LATER, &places);
+            let request = (request_takes > 0).then(|| busy.begin());
+            let others = async {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                let _place = places.take().await;
+                // There was one; now another is wanted.
+                tokio::join!(places.take(), async {
+                    tokio::time::sleep(Duration::from_secs(request_takes)).await;
+                    drop(request);
+                    std::future::pending::<()>().await;
+                });
+            };
+            tokio::select! {
+                () = others => {}
+                unused = idle => assert_eq!(unused, Unused { ever_used, wanted: true }, "{name}"),
+            }
+            assert_eq!(begun.elapsed().as_secs(), 10 + request_takes, "{name}");
         }
     }
 }

@@ -8,7 +8,8 @@
 //! * [`review()`], [`validate()`]: the answers of the two endpoints, from bytes to an [`Answer`]; `envelope`: what both have
 //!   around them
 //! * `serve`: TLS, HTTP, limits, draining; `body`: reading within them; `idle`: when a connection is of no more use;
-//!   `certificate`: the serving certificate, minted and renewed in memory
+//!   `places`: who makes room for whom; `rest`: when memory goes back; `certificate`: the serving certificate, minted and
+//!   renewed in memory
 //! * `watch`: settings and authority, followed live; `metrics`: what is counted
 //! * [`run()`]: the process
 
@@ -19,6 +20,8 @@ mod envelope;
 mod idle;
 pub mod inject;
 mod metrics;
+mod places;
+mod rest;
 mod review;
 mod run;
 mod serve;
@@ -27,6 +30,6 @@ mod watch;
 
 pub use envelope::Answer;
 pub use review::review;
-pub use run::{Args, run};
+pub use run::{Args, THREADS, run};
 pub use validate::validate;
 pub use watch::native_sidecars;

@@ -17,7 +17,8 @@ use crate::envelope::Answer;
 use crate::validate::Count;
 
 /// Seconds; most admissions take less than a millisecond. From 0.1 on, Istio's.
-const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 3.0, 5.0, 10.0, 20.0];
+const BUCKETS: [f64; 15] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0];
 
 type Label = (&'static str, &'static str);
 

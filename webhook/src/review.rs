@@ -43,7 +43,10 @@ pub fn review(body: &[u8], variables: &[(String, String)], settings: Option<&Set
         return Answer::allow(uid, &outcome.warnings);
     };
     match serde_json::to_vec(&patch::between(&pod, &injected)) {
-        Ok(patch) => Answer::patch_with(uid, &patch, &outcome.warnings),
+        Ok(patch) => {
+            tracing::debug!(pod = %describe(&pod, &request.namespace), patch = patch.len(), "injected");
+            Answer::patch_with(uid, &patch, &outcome.warnings)
+        }
         Err(error) => Answer::refuse(uid, 500, format!("cannot write the patch: {error}")),
     }
 }

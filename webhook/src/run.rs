@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::{Namespace, Node};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use names::{ports, resources};
@@ -13,9 +13,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::body::{BUDGET, Budget};
+use crate::idle::Busy;
 use crate::metrics::Metrics;
+use crate::places::Places;
 use crate::serve::{self, Shared};
-use crate::{certificate, watch as watches};
+use crate::{certificate, rest, watch as watches};
 
 /// After the Service has heard that this replica ends, requests may still be on their way to it.
 const GRACE: Duration = Duration::from_secs(5);
@@ -40,8 +42,12 @@ pub struct Args {
     pub readiness_port: u16,
 }
 
-/// Runs the webhook until it is told to end.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+/// Threads that a webhook needs: a review takes less than a millisecond, and what each thread keeps of the memory that it
+/// has once used is not for the others. A second one answers while the first is at an object of megabytes.
+pub const THREADS: usize = 2;
+
+/// Runs the webhook until it is told to end. `give_back` gives free memory back to the operating system.
+pub async fn run(args: Args, give_back: fn()) -> anyhow::Result<()> {
     let revision = if args.revision.is_empty() { names::DEFAULT_REVISION.to_owned() } else { args.revision };
     let client =
         Client::try_default().await.context("no Kubernetes API to talk to: is this a pod, or KUBECONFIG set?")?;
@@ -65,7 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn(watches::object(secrets, resources::WEBHOOK_CA_SECRET.to_owned(), secret));
     tasks.spawn(watches::object(maps.clone(), resources::mesh_config(&revision), mesh));
     tasks.spawn(watches::object(maps, resources::injector(&revision), injector));
-    tasks.spawn(watches::kubelets(Api::<Node>::all(client.clone()), nodes));
+    tasks.spawn(watches::kubelets(Api::all(client.clone()), nodes));
     tasks.spawn(watches::namespaces(Api::<PartialObjectMeta<Namespace>>::all(client), namespaces));
     let sources = watches::Sources {
         mesh: mesh_receiver,
@@ -77,11 +83,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let dns_names = certificate::dns_names(&revision, &args.namespace);
     tasks.spawn(certificate::keep_fresh(secret_receiver, dns_names, provider, current));
 
+    let busy = Busy::default();
+    tasks.spawn(rest::rests(busy.requests(), give_back));
     let shared = Shared {
         settings: settings_receiver,
         certificate: current_receiver.clone(),
         metrics,
         budget: Budget::new(BUDGET),
+        busy,
         ending: ending_receiver,
     };
     let tls = serve::tls(current_receiver)?;
@@ -92,7 +101,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         (args.monitoring_port, None, serve::monitoring(shared)),
     ];
     for (port, tls, router) in routes {
-        servers.spawn(serve::serve(serve::listen(port)?, tls, router, closing_receiver.clone()));
+        let places = Places::new(serve::MOST_CONNECTIONS);
+        servers.spawn(serve::serve(serve::listen(port)?, tls, router, places, closing_receiver.clone()));
     }
     tracing::info!(version = names::VERSION, revision, namespace = args.namespace, "webhook started");
 

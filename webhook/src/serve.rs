@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -15,17 +15,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::body::{self, Budget};
 use crate::certificate;
 use crate::envelope::Answer;
-use crate::idle::{self, Busy};
+use crate::idle::{self, Busy, Unused};
 use crate::inject::settings::Settings;
 use crate::inject::variables;
 use crate::metrics::Metrics;
+use crate::places::Places;
 use crate::review::review;
 use crate::validate::{self, Checked};
 
@@ -37,14 +38,18 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 /// How long a connection may take to end once it was told to, and all of them once serving ends.
 const DRAIN: Duration = Duration::from_secs(10);
+/// The same for one whose place another waits for.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// API servers keep a few connections each; the kubelet and Prometheus come one at a time.
-const MOST_CONNECTIONS: usize = 256;
+pub(crate) const MOST_CONNECTIONS: usize = 256;
 /// Reviews at once on a connection of HTTP/2; an API server that has more opens another one.
 const MOST_STREAMS: u32 = 256;
 /// What a client may send before it is read: with [`MOST_CONNECTIONS`], the other bound of memory beside the budget of
 /// bodies.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 256 << 10;
+/// How often it is said that a client does not trust us.
+const UNTRUSTED_EVERY: Duration = Duration::from_secs(10);
 
 /// What handlers share.
 #[derive(Clone)]
@@ -54,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Memory for the bodies of all requests.
     pub(crate) budget: Budget,
+    /// Reviews on all connections that are being answered.
+    pub(crate) busy: Busy,
     /// True once the process was told to end.
     pub(crate) ending: watch::Receiver<bool>,
 }
@@ -79,13 +86,15 @@ impl Shared {
 
 /// The admission routes.
 pub(crate) fn admission(shared: Shared) -> Router {
+    const WHAT: &str = "the webhook answers POST of /inject and /validate\n";
     Router::new()
         .route("/inject", post(inject))
         .route("/inject/", post(inject))
         .route("/inject/{*variables}", post(inject))
         .route("/validate", post(validate))
         .route("/validate/", post(validate))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "the webhook answers POST of /inject and /validate\n") })
+        .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, WHAT) })
+        .fallback(|| async { (StatusCode::NOT_FOUND, WHAT) })
         .with_state(shared)
 }
 
@@ -109,9 +118,10 @@ pub(crate) fn monitoring(shared: Shared) -> Router {
 }
 
 async fn inject(State(shared): State<Shared>, request: Request) -> Response {
+    let _busy = shared.busy.begin();
     let begin = Instant::now();
     let variables = variables::of_path(request.uri().path());
-    let answer = match body::read(request.into_body(), &shared.budget).await {
+    let answer = match body::read(request, &shared.budget).await {
         Ok(body) => {
             let settings = shared.settings.borrow().clone();
             survive(&body.bytes, || review(&body.bytes, &variables, settings.as_deref()))
@@ -124,8 +134,9 @@ async fn inject(State(shared): State<Shared>, request: Request) -> Response {
 }
 
 async fn validate(State(shared): State<Shared>, request: Request) -> Response {
+    let _busy = shared.busy.begin();
     let begin = Instant::now();
-    let checked = match body::read(request.into_body(), &shared.budget).await {
+    let checked = match body::read(request, &shared.budget).await {
         Ok(body) => survive(&body.bytes, || validate::check(&body.bytes)),
         Err(refusal) => Err(refusal),
     };
@@ -174,6 +185,9 @@ pub(crate) fn tls(current: certificate::Current) -> anyhow::Result<TlsAcceptor> 
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(certificate::Resolver(current)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // API servers do not resume sessions: what would be kept for it is of use to nobody.
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -182,18 +196,14 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     router: Router,
+    places: Places,
     mut end: watch::Receiver<bool>,
 ) {
-    let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut open = JoinSet::new();
     loop {
-        let next = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, stream) = tokio::select! {
-            (permit, accepted) = next => match accepted {
-                Ok((stream, _)) => (permit, stream),
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, most likely: accepting again at once would spin.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -204,22 +214,25 @@ pub(crate) async fn serve(
             Some(_) = open.join_next() => continue,
             () = told(&mut end) => break,
         };
-        let (tls, router, end) = (tls.clone(), router.clone(), end.clone());
+        let place = tokio::select! {
+            Some(place) = places.take() => place,
+            () = told(&mut end) => break,
+        };
+        let (tls, router, places, end) = (tls.clone(), router.clone(), places.clone(), end.clone());
         open.spawn(async move {
-            let _permit = permit;
+            let _place = place;
             let result = async {
                 let stream = at_once(stream)?;
-                match tls {
-                    None => connection(stream, router, end).await,
-                    Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => connection(stream, router, end).await,
-                        Ok(Err(error)) => Err(error.into()),
-                        Err(_) => Err("the TLS handshake took too long".into()),
-                    },
-                }
+                let Some(tls) = tls else { return connection(stream, router, &places, end).await };
+                let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+                let stream = tokio::select! {
+                    handshake = handshake => handshake.map_err(|_| "the TLS handshake took too long")??,
+                    () = places.wanted() => return Err("its place was wanted during the TLS handshake".into()),
+                };
+                connection(stream, router, &places, end).await
             };
             if let Err(error) = result.await {
-                tracing::debug!(%error, "connection ended");
+                tell(peer, error.as_ref());
             }
         });
     }
@@ -228,6 +241,37 @@ pub(crate) async fn serve(
     if tokio::time::timeout(DRAIN, async { while open.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!("connections were still open at the end");
     }
+}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// What concerns the client alone is for those who look for it. A certificate that a client refuses concerns everybody:
+/// while it is the API server, no pod of the mesh can be made.
+fn tell(peer: SocketAddr, error: &(dyn std::error::Error + Send + Sync + 'static)) {
+    if refuses_certificate(error) {
+        static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever reaches the port can refuse as often as he likes.
+        if last.is_none_or(|last| last.elapsed() >= UNTRUSTED_EVERY) {
+            *last = Some(Instant::now());
+            tracing::warn!(
+                %peer, %error,
+                "a client does not trust the serving certificate. Where it is an API server, caBundle of the webhook \
+                 configurations does not fit Secret {}: does the operator run, and may it write them?",
+                names::resources::WEBHOOK_CA_SECRET
+            );
+            return;
+        }
+    }
+    tracing::debug!(%peer, %error, "connection ended");
+}
+
+/// Whether a handshake ended because the client said that it does not accept our certificate.
+fn refuses_certificate(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    use rustls::AlertDescription::{BadCertificate, CertificateExpired, CertificateUnknown, UnknownCA};
+    let tls = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let Some(rustls::Error::AlertReceived(alert)) = tls.and_then(|error| error.downcast_ref()) else { return false };
+    matches!(alert, BadCertificate | CertificateExpired | CertificateUnknown | UnknownCA)
 }
 
 /// Every write goes out at once. Otherwise the end of an answer that needs more than one segment waits until the client
@@ -242,12 +286,8 @@ async fn told(end: &mut watch::Receiver<bool>) {
     let _ = end.wait_for(|end| *end).await;
 }
 
-/// Serves a connection until the client ends it, it is idle for too long, or serving ends.
-async fn connection<S>(
-    stream: S,
-    router: Router,
-    mut end: watch::Receiver<bool>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+/// Serves a connection until the client ends it, it is idle for too long, its place is wanted, or serving ends.
+async fn connection<S>(stream: S, router: Router, places: &Places, mut end: watch::Receiver<bool>) -> Result<(), Error>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
@@ -266,13 +306,17 @@ where
     let (service, requests) = (busy.counted(router), busy.requests());
     let mut connection =
         std::pin::pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
-    tokio::select! {
+    let farewell = tokio::select! {
         ended = connection.as_mut() => return ended,
-        () = idle::idle(requests, HEADER_TIMEOUT, IDLE_TIMEOUT) => {}
-        () = told(&mut end) => {}
-    }
+        unused = idle::idle(requests, HEADER_TIMEOUT, IDLE_TIMEOUT, places) => match unused {
+            Unused { wanted: true, ever_used: false } => return Err("it was not used, and its place was wanted".into()),
+            Unused { wanted: true, ever_used: true } => FAREWELL,
+            Unused { wanted: false, .. } => DRAIN,
+        },
+        () = told(&mut end) => DRAIN,
+    };
     connection.as_mut().graceful_shutdown();
-    match tokio::time::timeout(DRAIN, connection).await {
+    match tokio::time::timeout(farewell, connection).await {
         Ok(ended) => ended,
         Err(_) => Err("the client did not end the connection".into()),
     }

@@ -78,7 +78,6 @@ fn decide(request: &AdmissionRequest, kind: Option<Kind>) -> (Answer, Result<(),
     let uid = request.uid.as_str();
     match request.operation.as_str() {
         "CREATE" | "UPDATE" => {}
-        "DELETE" => return (Answer::allow(uid, &[]), Ok(())),
         _ => return (Answer::allow(uid, &[]), Err(Failure::UnsupportedOperation)),
     }
     // The status is the control plane's: a rule that cannot work must be able to say so.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watch_object, watcher};
 use kube::{Api, Resource};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
@@ -42,13 +44,38 @@ pub(crate) type Nodes = BTreeMap<String, bool>;
 /// Namespaces by name, as far as injection reads them.
 pub(crate) type Namespaces = BTreeMap<String, Arc<cluster::Namespace>>;
 
+/// A node as far as it is read here. Most of one is the list of its images: tens of kilobytes, sent again with each
+/// heartbeat.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = Node)]
+pub(crate) struct Kubelet {
+    metadata: ObjectMeta,
+    status: Option<KubeletStatus>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KubeletStatus {
+    node_info: Option<KubeletInfo>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KubeletInfo {
+    #[serde(default)]
+    kubelet_version: String,
+}
+
+/// Nodes of a list that come in one answer, which is in memory as a whole.
+const NODES_AT_ONCE: u32 = 50;
+
 /// Follows the nodes' kubelets; nothing until the nodes are known.
-pub(crate) async fn kubelets(api: Api<Node>, known: watch::Sender<Option<Nodes>>) {
-    let mut stream = pin!(watcher(api, watcher::Config::default()).default_backoff());
+pub(crate) async fn kubelets(api: Api<Kubelet>, known: watch::Sender<Option<Nodes>>) {
+    let mut stream = pin!(watcher(api, watcher::Config::default().page_size(NODES_AT_ONCE)).default_backoff());
     let mut nodes = Followed::default();
     while let Some(event) = stream.next().await {
         match event {
-            Ok(event) => nodes.take(event, |node| (node.metadata.name.clone(), kubelet(node) >= NATIVE_SIDECARS)),
+            Ok(event) => nodes.take(event, node),
             Err(error) => tracing::warn!(%error, "watch of nodes failed; trying again"),
         }
         nodes.tell(&known);
@@ -70,6 +97,11 @@ pub(crate) async fn namespaces(api: Api<PartialObjectMeta<Namespace>>, known: wa
         }
         namespaces.tell(&known);
     }
+}
+
+fn node(object: &Kubelet) -> (Option<String>, bool) {
+    let info = object.status.as_ref().and_then(|status| status.node_info.as_ref());
+    (object.metadata.name.clone(), runs_native_sidecars(info.map(|info| info.kubelet_version.as_str())))
 }
 
 fn namespace(object: &PartialObjectMeta<Namespace>) -> (Option<String>, Arc<cluster::Namespace>) {
@@ -124,15 +156,18 @@ impl<T: Clone + PartialEq> Followed<T> {
 
 /// Whether all kubelets of a cluster run native sidecars.
 pub fn native_sidecars(nodes: &[Node]) -> bool {
-    nodes.iter().all(|node| kubelet(node) >= NATIVE_SIDECARS)
+    nodes.iter().all(|node| {
+        let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
+        runs_native_sidecars(info.map(|info| info.kubelet_version.as_str()))
+    })
 }
 
-/// Major and minor version; zero, and so too old, where it cannot be read.
-fn kubelet(node: &Node) -> (u32, u32) {
-    let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
-    info.and_then(|info| version(&info.kubelet_version)).unwrap_or_default()
+/// Not a kubelet whose version cannot be read.
+fn runs_native_sidecars(kubelet: Option<&str>) -> bool {
+    kubelet.and_then(version).unwrap_or_default() >= NATIVE_SIDECARS
 }
 
+/// Major and minor version.
 fn version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.strip_prefix('v').unwrap_or(text).split('.');
     let minor = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok();
@@ -215,9 +250,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
     use tokio::sync::watch;
 
-    use super::{Event, Followed, NATIVE_SIDECARS, Namespaces, Nodes, Sources, settings, version};
+    use super::{Event, Followed, Namespaces, Nodes, Sources, node, runs_native_sidecars, settings};
     use crate::inject::cluster;
     use crate::metrics::Metrics;
 
@@ -231,7 +267,26 @@ mod tests {
             ("v1.33+", true),
             ("", false),
         ] {
-            assert_eq!(version(text).unwrap_or_default() >= NATIVE_SIDECARS, native, "{text}");
+            assert_eq!(runs_native_sidecars(Some(text)), native, "{text}");
+        }
+        assert!(!runs_native_sidecars(None));
+    }
+
+    #[test]
+    fn of_a_node_only_the_kubelet_is_read() {
+        let info = json!({"kubeletVersion": "v1.34.1", "osImage": "x"});
+        let images = json!([{"names": ["a"], "sizeBytes": 1}]);
+        for (name, object, native) in [
+            (
+                "whole",
+                json!({"metadata": {"name": "a"}, "spec": {}, "status": {"nodeInfo": info, "images": images}}),
+                true,
+            ),
+            ("not yet registered", json!({"metadata": {"name": "a"}, "spec": {}, "status": {}}), false),
+            ("without a status", json!({"metadata": {"name": "a"}}), false),
+        ] {
+            let read = node(&serde_json::from_value(object).expect(name));
+            assert_eq!(read, (Some("a".to_owned()), native), "{name}");
         }
     }
 

@@ -29,6 +29,15 @@ pub(crate) fn all() -> [Review; 3] {
     ]
 }
 
+/// A pod about as large as an API server takes one.
+pub(crate) fn large() -> Review {
+    let mut pod = pod();
+    let variables: Vec<Value> =
+        (0..10_000).map(|number| json!({"name": format!("VARIABLE_{number}"), "value": "x".repeat(60)})).collect();
+    pod["spec"]["containers"][0]["env"] = Value::Array(variables);
+    review("large pod", "/inject", ("", "v1", "Pod", "pods"), &pod)
+}
+
 fn review(
     name: &'static str,
     path: &'static str,

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -17,8 +18,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::layer::{Layer, append};
 
-/// How long an archive whose content nobody asked for any more stays in the cache.
-const KEEP: Duration = Duration::from_hours(7 * 24);
+/// How long an archive stays in the cache that nobody asks for any more. Every build of a program makes one, of up to
+/// 80 MB, and they are made again in seconds.
+const KEEP: Duration = Duration::from_hours(3 * 24);
 
 /// A layer in its final form, to be shared between images.
 #[derive(Clone, Debug)]
@@ -79,6 +81,8 @@ pub fn write(folder: &Path, stem: &str, images: &[Image]) -> Result<Archive> {
     let path = folder.join(format!("{stem}-{}.tar", short(&digest)));
     let references = images.iter().map(|image| image.reference.clone()).collect();
     if let Ok(metadata) = path.metadata() {
+        // The time of last use decides what is forgotten. A cache that we may only read serves as well.
+        let _ = File::open(&path).and_then(|archive| archive.set_modified(SystemTime::now()));
         return Ok(Archive { size: metadata.len(), path, images: references, digest, cached: true });
     }
 
@@ -91,7 +95,7 @@ pub fn write(folder: &Path, stem: &str, images: &[Image]) -> Result<Archive> {
     tar.resize(tar.len() + 1024, 0);
 
     std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
-    forget_old(folder, stem);
+    forget_old(folder, SystemTime::now());
     // Written beside and renamed, so that a reader never sees half an archive.
     let beside = tempfile::NamedTempFile::new_in(folder).with_context(|| format!("writing to {}", folder.display()))?;
     std::fs::write(beside.path(), &tar).with_context(|| format!("writing {}", path.display()))?;
@@ -159,18 +163,18 @@ fn short(digest: &str) -> &str {
     digest.get(..16).unwrap_or(digest)
 }
 
-/// Removes archives of the same stem that have not been written for a week. Failures do not matter: it is a cache.
-fn forget_old(folder: &Path, stem: &str) {
+/// Removes archives that nobody has used for [`KEEP`]. Failures do not matter: it is a cache.
+fn forget_old(folder: &Path, now: SystemTime) {
     let Ok(entries) = folder.read_dir() else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let ours = name
             .to_str()
-            .and_then(|name| name.strip_prefix(stem)?.strip_prefix('-')?.strip_suffix(".tar"))
-            .is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let written = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-        let age = written.and_then(|written| SystemTime::now().duration_since(written).ok());
-        if ours && age.is_some_and(|age| age > KEEP) {
+            .and_then(|name| name.strip_suffix(".tar")?.rsplit_once('-'))
+            .is_some_and(|(_, hash)| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let used = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let unused = used.and_then(|used| now.duration_since(used).ok());
+        if ours && unused.is_some_and(|unused| unused > KEEP) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -178,11 +182,14 @@ fn forget_old(folder: &Path, stem: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, process::Command};
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::fs::File;
+    use std::process::Command;
+    use std::time::{Duration, SystemTime};
 
     use serde_json::Value;
 
-    use super::{Archive, Image, Layer, SealedLayer, digest, write};
+    use super::{Archive, Image, KEEP, Layer, SealedLayer, digest, forget_old, write};
 
     fn build(folder: &std::path::Path) -> Archive {
         let layer = |path: &str, content: &str| {
@@ -250,5 +257,27 @@ mod tests {
         let second = build(folder.path());
         assert!(second.cached);
         assert_eq!((first.path, first.digest, first.size), (second.path, second.digest, second.size));
+    }
+
+    #[test]
+    fn what_nobody_uses_any_more_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let used = build(folder.path()).path;
+        let day = Duration::from_hours(24);
+        let now = SystemTime::now();
+        for (name, age) in [
+            ("proxyv2-0123456789abcdef.tar", KEEP + day),
+            ("forestay-next-0123456789abcdef.tar", KEEP + day),
+            ("proxyv2-00000000000000ff.tar", day),
+            ("somebody-elses.tar", KEEP + day),
+        ] {
+            File::create(folder.path().join(name)).unwrap().set_modified(now - age).unwrap();
+        }
+        File::open(&used).unwrap().set_modified(now - KEEP - day).unwrap();
+        assert!(build(folder.path()).cached, "asked for again, it is one that is used");
+        forget_old(folder.path(), now);
+        let left: BTreeSet<_> = folder.path().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+        let expected = ["proxyv2-00000000000000ff.tar", "somebody-elses.tar"].map(|name| folder.path().join(name));
+        assert_eq!(left, expected.into_iter().chain([used]).collect());
     }
 }

@@ -55,6 +55,31 @@ fn a_pod_is_patched() {
 }
 
 #[test]
+fn numbers_that_are_not_ours_stay_as_they_were_written() {
+    let ours = ["-0.0", "1e300", "123456789012345678901234567890", "18446744073709551615", "0.1000", "1E5"];
+    let pod = json!({
+        "metadata": {"name": "a"},
+        "spec": {
+            "initContainers": [{"name": "first", "image": "x", "future": "HERE"}],
+            "containers": [{"name": "app", "image": "x", "future": "HERE"}],
+            "volumes": [{"name": "v", "future": "HERE"}],
+        },
+    });
+    for number in ours {
+        let body = ask(&pod).to_string().replace("\"HERE\"", number);
+        let response = answered(&review(body.as_bytes(), &[], Some(&settings())));
+        let patch = BASE64.decode(response["patch"].as_str().unwrap()).unwrap();
+        let patch = String::from_utf8(patch).unwrap();
+        assert!(!patch.contains("future"), "{number} is written again: {patch}");
+    }
+    // What no number of ours can hold is not guessed at.
+    let body = ask(&pod).to_string().replace("\"HERE\"", "1e400");
+    let response = answered(&review(body.as_bytes(), &[], Some(&settings())));
+    assert_eq!((&response["allowed"], &response["uid"]), (&json!(false), &json!("u1")));
+    assert!(response["status"]["message"].as_str().unwrap().contains("number out of range"), "{response}");
+}
+
+#[test]
 fn a_pod_that_says_no_passes_as_it_is() {
     let pod = json!({"metadata": {"labels": {"sidecar.istio.io/inject": "false"}}, "spec": {"containers": []}});
     let response = answered(&review(ask(&pod).to_string().as_bytes(), &[], Some(&settings())));
@@ -74,8 +99,44 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     let mut no_object = ask(&json!({}));
     no_object["request"]["object"] = Value::Null;
     let deep = format!("{{\"request\":{{\"uid\":\"u1\",\"object\":{}1{}}}}}", "[".repeat(500), "]".repeat(500));
+    let with = |member: &str, value: Value| {
+        let mut review = ask(&json!({}));
+        review["request"][member] = value;
+        review.to_string()
+    };
+    let mut no_uid = ask(&json!({}));
+    no_uid["request"].as_object_mut().unwrap().remove("uid");
+    let said = |pod: &str| ask(&json!("HERE")).to_string().replace("\"HERE\"", pod);
     let rows = [
         ("nothing", String::new(), "", "the body is not an AdmissionReview: EOF"),
+        ("no uid", no_uid.to_string(), "", "the body is not an AdmissionReview: missing field `uid`"),
+        ("a uid of another type", with("uid", json!(7)), "", "the body is not an AdmissionReview: invalid type"),
+        (
+            "the same member twice",
+            r#"{"request":{"uid":"u1"},"request":{}}"#.into(),
+            "u1",
+            "the body is not an AdmissionReview: duplicate field",
+        ),
+        ("no number", said("NaN"), "u1", "the body is not an AdmissionReview: expected value"),
+        ("a number without end", said("-Infinity"), "u1", "the body is not an AdmissionReview: invalid number"),
+        (
+            "half a character",
+            said(r#""\ud800""#),
+            "u1",
+            "the body is not an AdmissionReview: unexpected end of hex escape",
+        ),
+        (
+            "a list of pods",
+            said("[{}]"),
+            "u1",
+            "cannot inject the sidecar into pod default/(unnamed): the object is not a Pod",
+        ),
+        (
+            "only the object before",
+            with("object", Value::Null).replace("\"dryRun\"", "\"oldObject\":{},\"dryRun\""),
+            "u1",
+            "the AdmissionReview has no object",
+        ),
         ("not JSON", "hello".to_owned(), "", "the body is not an AdmissionReview: expected value"),
         (
             "cut off",
@@ -113,8 +174,32 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
         assert!(said.starts_with(message), "{name}: {said}");
         assert!(response.get("patch").is_none(), "{name}");
     }
+    let long = "u".repeat(1 << 20);
+    let response = answered(&review(with("uid", json!(long)).as_bytes(), &[], Some(&settings())));
+    assert_eq!(response["uid"], long, "a uid of a megabyte is still the question's");
     let unready = answered(&review(ask(&json!({"spec": {}})).to_string().as_bytes(), &[], None));
     assert_eq!(unready["status"]["code"], 503);
+}
+
+#[test]
+fn what_is_no_new_pod_passes_as_it_is() {
+    let with = |members: &[(&str, Value)]| {
+        let mut review = ask(&json!({"metadata": {"name": "a"}, "spec": {"containers": []}}));
+        for (member, value) in members {
+            review["request"][*member] = value.clone();
+        }
+        answered(&super::review(review.to_string().as_bytes(), &[], Some(&settings())))
+    };
+    for (name, members) in [
+        ("an update", &[("operation", json!("UPDATE"))][..]),
+        ("a deletion", &[("operation", json!("DELETE")), ("object", Value::Null), ("oldObject", json!({}))]),
+        ("a connection", &[("operation", json!("CONNECT")), ("subResource", json!("exec"))]),
+        ("an eviction", &[("subResource", json!("eviction"))]),
+        ("a debug container", &[("operation", json!("UPDATE")), ("subResource", json!("ephemeralcontainers"))]),
+        ("a binding", &[("subResource", json!("binding"))]),
+    ] {
+        assert_eq!(with(members), json!({"uid": "u1", "allowed": true}), "{name}");
+    }
 }
 
 mod any {

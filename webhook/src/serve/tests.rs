@@ -1,5 +1,7 @@
 //! The endpoint as the API server sees it: a real connection over TLS, on loopback.
 
+mod hostile;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,11 +20,13 @@ use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Shared, admission, at_once, connection, monitoring, readiness, serve, survive, tls};
+use super::{MOST_CONNECTIONS, Shared, admission, at_once, connection, monitoring, readiness, serve, survive, tls};
 use crate::body::{BUDGET, Budget, LARGEST};
 use crate::certificate::Serving;
+use crate::idle::Busy;
 use crate::inject::settings::Settings;
 use crate::metrics::Metrics;
+use crate::places::Places;
 
 struct Endpoint {
     port: u16,
@@ -49,6 +53,10 @@ fn certificate(now: SystemTime) -> (Serving, CertificateDer<'static>) {
 }
 
 async fn endpoint() -> Endpoint {
+    endpoint_with(Places::new(MOST_CONNECTIONS)).await
+}
+
+async fn endpoint_with(places: Places) -> Endpoint {
     let (minted, authority) = certificate(SystemTime::now());
     let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let settings =
@@ -61,13 +69,14 @@ async fn endpoint() -> Endpoint {
         certificate: certificate_receiver,
         metrics: Metrics::new(),
         budget: Budget::new(BUDGET),
+        busy: Busy::default(),
         ending: ending_receiver,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (end, end_receiver) = watch::channel(false);
     let acceptor = tls(shared.certificate.clone()).unwrap();
-    let served = tokio::spawn(serve(listener, Some(acceptor), admission(shared.clone()), end_receiver));
+    let served = tokio::spawn(serve(listener, Some(acceptor), admission(shared.clone()), places, end_receiver));
     let mut roots = RootCertStore::empty();
     roots.add(authority).unwrap();
     Endpoint { port, roots, shared, certificate, end, served, _senders: (settings, ending) }
@@ -320,7 +329,7 @@ async fn stays<F: Future<Output = ()>>(client: impl FnOnce(tokio::io::DuplexStre
     let client = client(theirs);
     let serve = async {
         // How it ends is not the question.
-        let _ = connection(ours, admission(shared), end).await;
+        let _ = connection(ours, admission(shared), &Places::new(1), end).await;
         begun.elapsed()
     };
     let (stayed, ()) = tokio::join!(serve, client);

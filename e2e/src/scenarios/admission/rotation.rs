@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use forestay_e2e::kube_box::KubeBox;
 use names::DEFAULT_REVISION;
-use names::resources::{CA_SECRET, MESH_NAMESPACE, PLUGGED_CA_SECRET, WEBHOOK_CA_SECRET, injector};
+use names::resources::{CA_SECRET, MESH_NAMESPACE, PLUGGED_CA_SECRET, WEBHOOK_CA_SECRET, injector, validator};
 use serde_json::{Value, json};
 
 use super::authority::{Authority, aged, plugged_in, trusted};
@@ -16,6 +18,9 @@ use super::{
 use crate::scenarios::mesh::security::{has, server_certificate};
 use crate::scenarios::mesh::{SOON, STARTED};
 
+const MUTATING: &str = "mutatingwebhookconfiguration";
+const VALIDATING: &str = "validatingwebhookconfiguration";
+const BUNDLE: &str = "/webhooks/0/clientConfig/caBundle";
 const CERT: &str = "ca-cert.pem";
 const KEY: &str = "ca-key.pem";
 const NEXT_CERT: &str = "next-ca-cert.pem";
@@ -26,16 +31,22 @@ pub(crate) async fn of_the_webhook(kube: &KubeBox) -> Result<()> {
     const NAMESPACE: &str = "rotation";
     namespaces(kube, &[NAMESPACE], INJECTED).await?;
     let configuration = injector(DEFAULT_REVISION);
-    let good = bundle(kube).await?;
-    let edit = r#"[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]"#;
-    let edit = ["patch", "mutatingwebhookconfiguration", &configuration, "--type=json", "-p", edit];
-    kube.kubectl_ok(&edit).await?;
-    kube.eventually("an edited caBundle put back", SOON, || async {
-        let now = bundle(kube).await?;
-        ensure!(now == good, "it is {now}");
-        Ok(())
-    })
-    .await?;
+    // Somebody takes it out of one configuration, and puts his own into the other.
+    let (another, _) = plugged_in("another")?;
+    let another = json!([{"op": "replace", "path": BUNDLE, "value": BASE64.encode(another.cert)}]);
+    for (kind, name, edit) in [
+        (MUTATING, configuration.clone(), json!([{"op": "remove", "path": BUNDLE}])),
+        (VALIDATING, validator(DEFAULT_REVISION, MESH_NAMESPACE), another),
+    ] {
+        let good = bundle_of(kube, kind, &name).await?;
+        kube.kubectl_ok(&["patch", kind, &name, "--type=json", "-p", &edit.to_string()]).await?;
+        kube.eventually("an edited caBundle put back", SOON, || async {
+            let now = bundle_of(kube, kind, &name).await?;
+            ensure!(now == good, "that of {kind} {name} is {now}");
+            Ok(())
+        })
+        .await?;
+    }
 
     let load = Load::start(kube, NAMESPACE, 2, true)?;
     let first_key = secret_key(kube, WEBHOOK_CA_SECRET, KEY).await?;
@@ -98,11 +109,14 @@ async fn serves_from(kube: &KubeBox, authority: &str) -> Result<()> {
     Ok(())
 }
 
-/// What API servers trust, of all webhooks of the configuration.
+/// What API servers trust, of all webhooks that inject.
 async fn bundle(kube: &KubeBox) -> Result<String> {
+    bundle_of(kube, MUTATING, &injector(DEFAULT_REVISION)).await
+}
+
+async fn bundle_of(kube: &KubeBox, kind: &str, name: &str) -> Result<String> {
     let template = "go-template={{range .webhooks}}{{with .clientConfig.caBundle}}{{. | base64decode}}{{end}}\n{{end}}";
-    let configuration = injector(DEFAULT_REVISION);
-    kube.kubectl_ok(&["get", "mutatingwebhookconfiguration", &configuration, "-o", template]).await
+    kube.kubectl_ok(&["get", kind, name, "-o", template]).await
 }
 
 async fn patch_secret(kube: &KubeBox, secret: &str, key: &str, value: &str) -> Result<()> {
