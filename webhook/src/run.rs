@@ -9,7 +9,7 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use names::{ports, resources};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::body::{BUDGET, Budget};
@@ -90,6 +90,7 @@ pub async fn run(args: Args, give_back: fn()) -> anyhow::Result<()> {
         certificate: current_receiver.clone(),
         metrics,
         budget: Budget::new(BUDGET),
+        checks: Arc::new(Semaphore::new(serve::CHECKS)),
         busy,
         ending: ending_receiver,
     };

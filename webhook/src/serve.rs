@@ -15,11 +15,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::body::{self, Budget};
+use crate::body::{self, Budget, Whole};
 use crate::certificate;
 use crate::envelope::Answer;
 use crate::idle::{self, Busy, Unused};
@@ -48,6 +48,10 @@ const MOST_STREAMS: u32 = 256;
 /// bodies.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 256 << 10;
+/// Checks of objects at once.
+pub(crate) const CHECKS: usize = 2;
+/// The API server waits 5 s for an answer about an object.
+const CHECKED_WITHIN: Duration = Duration::from_secs(4);
 /// How often it is said that a client does not trust us.
 const UNTRUSTED_EVERY: Duration = Duration::from_secs(10);
 
@@ -59,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Memory for the bodies of all requests.
     pub(crate) budget: Budget,
+    /// Places for checks of objects, [`CHECKS`] of them.
+    pub(crate) checks: Arc<Semaphore>,
     /// Reviews on all connections that are being answered.
     pub(crate) busy: Busy,
     /// True once the process was told to end.
@@ -137,7 +143,7 @@ async fn validate(State(shared): State<Shared>, request: Request) -> Response {
     let _busy = shared.busy.begin();
     let begin = Instant::now();
     let checked = match body::read(request, &shared.budget).await {
-        Ok(body) => survive(&body.bytes, || validate::check(&body.bytes)),
+        Ok(body) => check_beside(body, &shared.checks, validate::check).await,
         Err(refusal) => Err(refusal),
     };
     let Checked { answer, count } = checked.unwrap_or_else(|answer| {
@@ -146,6 +152,46 @@ async fn validate(State(shared): State<Shared>, request: Request) -> Response {
     });
     shared.metrics.validation(count, begin.elapsed());
     respond(&answer)
+}
+
+/// Checks an object on a thread of its own, and answers in time also where the check takes longer. Some take seconds, of
+/// thousands of regular expressions for example; whoever may write one rule must not keep pods and all other rules waiting.
+async fn check_beside<T: Send + 'static>(
+    body: Whole,
+    checks: &Arc<Semaphore>,
+    check: impl FnOnce(&[u8]) -> T + Send + 'static,
+) -> Result<T, Answer> {
+    let body = Arc::new(body);
+    let checked = async {
+        let place = Arc::clone(checks).acquire_owned().await;
+        let body = Arc::clone(&body);
+        let check = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            survive(&body.bytes, || check(&body.bytes))
+        });
+        check.await
+    };
+    match tokio::time::timeout(CHECKED_WITHIN, checked).await {
+        Ok(Ok(checked)) => checked,
+        // The process ends.
+        Ok(Err(_)) => Err(Answer::refuse_body(&body.bytes, 503, "the webhook ends; try again")),
+        Err(_) => {
+            let seconds = CHECKED_WITHIN.as_secs();
+            let answer = Answer::refuse_body(
+                &body.bytes,
+                503,
+                format!(
+                    "the object was not checked within {seconds} s: it is very large, or the webhook busy with one that is"
+                ),
+            );
+            tracing::warn!(
+                uid = answer.uid(),
+                bytes = body.bytes.len(),
+                "an object was not checked within {seconds} s"
+            );
+            Err(answer)
+        }
+    }
 }
 
 fn respond(answer: &Answer) -> Response {

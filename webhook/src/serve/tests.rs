@@ -16,11 +16,13 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{MOST_CONNECTIONS, Shared, admission, at_once, connection, monitoring, readiness, serve, survive, tls};
+use super::{
+    CHECKS, MOST_CONNECTIONS, Shared, admission, at_once, connection, monitoring, readiness, serve, survive, tls,
+};
 use crate::body::{BUDGET, Budget, LARGEST};
 use crate::certificate::Serving;
 use crate::idle::Busy;
@@ -69,6 +71,7 @@ async fn endpoint_with(places: Places) -> Endpoint {
         certificate: certificate_receiver,
         metrics: Metrics::new(),
         budget: Budget::new(BUDGET),
+        checks: Arc::new(Semaphore::new(CHECKS)),
         busy: Busy::default(),
         ending: ending_receiver,
     };

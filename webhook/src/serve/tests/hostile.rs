@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::Request;
 use bytes::Bytes;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
-use super::super::connection;
+use super::super::{CHECKED_WITHIN, check_beside, connection};
 use super::{Endpoint, NAME, admission, ask, endpoint, endpoint_with, over};
-use crate::body::{BUDGET, LARGEST};
+use crate::body::{BUDGET, Budget, LARGEST};
 use crate::places::Places;
 
 /// Sends this on an HTTP/1.1 connection of its own and hears what is answered until the other end hangs up.
@@ -383,4 +386,22 @@ async fn a_head_of_http_2_that_is_too_large_has_a_status() {
     // One that could not even be read to its end has no answer: headers of later requests depend on it.
     assert!(sender.send_request(large(1 << 20)).await.is_err());
     is_well(&endpoint).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_takes_too_long_is_answered_and_holds_up_nobody_else() {
+    let checks = Arc::new(Semaphore::new(2));
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let whole = async || crate::body::read(Request::new(Body::from(ask().to_string())), &Budget::new(BUDGET)).await;
+    let endless = check_beside(whole().await.unwrap(), &checks, move |_| stopped.recv().is_ok());
+    // The clock does not run by itself while a thread works.
+    let (answer, ()) = tokio::join!(endless, tokio::time::advance(CHECKED_WITHIN));
+    let answer = answer.unwrap_err();
+    assert_eq!((answer.uid(), answer.code()), ("u1", Some(503)));
+    // It still has its place; another is free.
+    assert_eq!(check_beside(whole().await.unwrap(), &checks, <[u8]>::len).await, Ok(ask().to_string().len()));
+    assert_eq!(checks.available_permits(), 1);
+    drop(stop);
+    assert_eq!(check_beside(whole().await.unwrap(), &checks, |_| ()).await, Ok(()));
+    let _both = checks.acquire_many(2).await.unwrap();
 }
