@@ -76,13 +76,13 @@ pub(crate) fn measure(programs: &peers::Programs, seconds: u64) -> Result<()> {
     let mut rows = Vec::new();
     let idle = (webhook.anonymous()?, webhook.resident()?);
     for review in reviews::all() {
-        let (seen, answer) = runtime.block_on(async {
+        let (seen, throughput, answer) = runtime.block_on(async {
             let client = connect(&cluster.authority).await?;
             let answer = ask(client.clone(), review.path, review.body.clone()).await?;
             ensure!(answer["response"]["allowed"] == true, "{} is refused: {answer}", review.name);
             let seen = at_a_rate(&client, &review, &webhook, Duration::from_secs(seconds)).await?;
-            at_once(&client, &review, MANY, AT_ONCE).await?;
-            anyhow::Ok((seen, answer))
+            let throughput = at_once(&client, &review, MANY, AT_ONCE).await?;
+            anyhow::Ok((seen, throughput, answer))
         })?;
         let patch = answer["response"]["patch"].as_str().map(|patch| BASE64.decode(patch)).transpose()?;
         rows.push(vec![
@@ -93,11 +93,12 @@ pub(crate) fn measure(programs: &peers::Programs, seconds: u64) -> Result<()> {
             format!("{:.2}", percentile(&seen.latencies, 99)),
             format!("{:.2}", percentile(&seen.latencies, 100)),
             format!("{:.3}", seen.cpu),
+            format!("{throughput:.0}"),
         ]);
     }
     table(
         &format!("Admissions, {RATE} a second for {seconds} s, one core"),
-        &["", "review, bytes", "patch, bytes", "p50, ms", "p99, ms", "most, ms", "CPU each, ms"],
+        &["", "review, bytes", "patch, bytes", "p50, ms", "p99, ms", "most, ms", "CPU each, ms", "at most a second"],
         &rows,
     );
     let after = (webhook.anonymous()?, webhook.resident()?);
@@ -171,7 +172,9 @@ async fn at_a_rate(client: &Client, review: &reviews::Review, webhook: &Program,
     Ok(Seen { latencies, cpu })
 }
 
-async fn at_once(client: &Client, review: &reviews::Review, reviews: usize, most: usize) -> Result<()> {
+/// As fast as the webhook answers; how many that is a second.
+async fn at_once(client: &Client, review: &reviews::Review, reviews: usize, most: usize) -> Result<f64> {
+    let begun = Instant::now();
     let mut asked = JoinSet::new();
     for _ in 0..reviews {
         if asked.len() == most {
@@ -179,7 +182,9 @@ async fn at_once(client: &Client, review: &reviews::Review, reviews: usize, most
         }
         asked.spawn(timed(client.clone(), review.path, review.body.clone()));
     }
-    asked.join_all().await.into_iter().try_for_each(|answer| answer.map(drop))
+    asked.join_all().await.into_iter().try_for_each(|answer| answer.map(drop))?;
+    #[expect(clippy::cast_precision_loss, reason = "some thousand reviews")]
+    Ok(reviews as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// The figure below which so many of a hundred are.
