@@ -12,3 +12,7 @@ pub const POD_LABELS: &str = "/etc/istio/pod/labels";
 pub const POD_ANNOTATIONS: &str = "/etc/istio/pod/annotations";
 /// A memory-backed directory for the proxy's own state.
 pub const PROXY_STATE: &str = "/etc/istio/proxy";
+/// Where an application whose gRPC library reads xDS itself finds how, unless `GRPC_XDS_BOOTSTRAP` says otherwise.
+pub const GRPC_BOOTSTRAP: &str = "/etc/istio/proxy/grpc-bootstrap.json";
+/// The socket through which such an application reaches the control plane.
+pub const GRPC_XDS_SOCKET: &str = "/etc/istio/proxy/XDS";

@@ -66,6 +66,15 @@ pub fn virtual_host_resource(route_configuration: &str, virtual_host: &str) -> S
     format!("{route_configuration}/{virtual_host}")
 }
 
+/// What names the listeners of gRPC servers that speak xDS themselves.
+pub const GRPC_SERVER_LISTENERS: &str = "xds.istio.io/grpc/lds/inbound/";
+
+/// `xds.istio.io/grpc/lds/inbound/<address>:<port>`, the listener of a gRPC server that listens there; an IPv6 address
+/// stands in brackets.
+pub fn grpc_server_listener(address: std::net::IpAddr, port: u16) -> String {
+    format!("{GRPC_SERVER_LISTENERS}{}", std::net::SocketAddr::new(address, port))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{OutboundCluster, outbound_cluster, parse_outbound_cluster};

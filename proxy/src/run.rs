@@ -35,6 +35,9 @@ pub enum RunError {
     /// What it is told of itself is not enough.
     #[error(transparent)]
     Environment(#[from] agent::environment::EnvironmentError),
+    /// An application that reads xDS itself cannot be served.
+    #[error(transparent)]
+    Grpc(#[from] agent::grpc::GrpcError),
     /// A port of its own is taken.
     #[error(transparent)]
     Listen(#[from] agent::ListenError),
@@ -55,6 +58,11 @@ pub fn proxy(
     let labels = std::fs::read_to_string(names::paths::POD_LABELS).unwrap_or_default();
     let annotations = std::fs::read_to_string(names::paths::POD_ANNOTATIONS).unwrap_or_default();
     let environment = Environment::read(proxy_type, domain, &variables, &labels, &annotations)?;
+    if let Some(grpc) = environment.grpc.clone() {
+        tracing::info!(id = %environment.node.id, version = names::VERSION, "agent of an application that reads xDS itself");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return Ok(runtime.block_on(agent::grpc::run(environment, grpc))?);
+    }
     #[expect(clippy::cast_precision_loss, reason = "a few CPUs")]
     let limit = environment.cpu_limit.map(|cpus| cpus as f64).or_else(workers::cpu_limit);
     let count = workers::count(environment.concurrency, limit, proxy_type == ProxyType::Sidecar);

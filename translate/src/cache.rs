@@ -21,6 +21,8 @@ pub struct Cache {
     pub(crate) outbound: HashMap<projection::Outbound, Arc<Part>>,
     pub(crate) inbound: HashMap<projection::Inbound, Arc<Part>>,
     pub(crate) edge: HashMap<projection::Edge, Arc<Part>>,
+    pub(crate) grpc_client: HashMap<projection::Outbound, Arc<Part>>,
+    pub(crate) grpc_server: HashMap<projection::GrpcServer, Arc<Part>>,
     clusters: HashMap<projection::Cluster, Shared>,
     endpoints: HashMap<projection::Endpoints, Shared>,
     known: HashMap<(&'static str, Arc<str>, Version), Weak<Resource>>,
@@ -44,6 +46,8 @@ impl Cache {
         self.outbound.clear();
         self.inbound.clear();
         self.edge.clear();
+        self.grpc_client.clear();
+        self.grpc_server.clear();
         self.clusters.clear();
         self.endpoints.clear();
         self.known.retain(|_, resource| resource.strong_count() > 0);
@@ -115,6 +119,22 @@ impl Cache {
             frame.virtual_hosts = hosts.into_iter().map(|built| built.host).collect();
         }
         self.add(&mut part.routes, type_url::ROUTES, name, &frame, None);
+    }
+
+    /// Adds a route configuration as it is.
+    pub(crate) fn whole_routes(
+        &mut self,
+        part: &mut Part,
+        of: &route::RouteConfiguration,
+        provenance: Option<Provenance>,
+    ) {
+        self.add(&mut part.routes, type_url::ROUTES, &of.name, of, provenance);
+    }
+
+    /// Adds the endpoints of a service's port, or of a subset of it, under the name of their cluster.
+    pub(crate) fn endpoints(&mut self, part: &mut Part, snapshot: &Snapshot, cluster: &str, of: &ClusterOf<'_>) {
+        let (name, resource) = self.shared_endpoints(snapshot, cluster, of);
+        part.endpoints.insert(name, resource);
     }
 
     /// Adds the cluster of a service's port, or of a subset of it, with its endpoints.

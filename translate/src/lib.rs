@@ -34,6 +34,9 @@ pub use resource::{Part, Resource, ResourceSet, Resources};
 pub fn translate(snapshot: &Snapshot, proxy: &Proxy, cache: &mut Cache) -> ResourceSet {
     cache.enter(snapshot);
     let parts = match proxy.proxy_type {
+        ProxyType::Sidecar if proxy.grpc => {
+            vec![grpc_client(snapshot, proxy, cache), grpc_server(snapshot, proxy, cache)]
+        }
         ProxyType::Sidecar => vec![outbound(snapshot, proxy, cache), inbound(snapshot, proxy, cache)],
         ProxyType::Router => vec![edge(snapshot, proxy, cache)],
     };
@@ -57,6 +60,26 @@ fn inbound(snapshot: &Snapshot, proxy: &Proxy, cache: &mut Cache) -> Arc<Part> {
     }
     let part = Arc::new(to_xds::inbound::inbound(snapshot, &projection, cache));
     cache.inbound.insert(projection, Arc::clone(&part));
+    part
+}
+
+fn grpc_client(snapshot: &Snapshot, proxy: &Proxy, cache: &mut Cache) -> Arc<Part> {
+    let projection = projection::Outbound::of(snapshot, proxy);
+    if let Some(part) = cache.grpc_client.get(&projection) {
+        return Arc::clone(part);
+    }
+    let part = Arc::new(to_xds::grpc::client::outbound(snapshot, &projection, cache));
+    cache.grpc_client.insert(projection, Arc::clone(&part));
+    part
+}
+
+fn grpc_server(snapshot: &Snapshot, proxy: &Proxy, cache: &mut Cache) -> Arc<Part> {
+    let projection = projection::GrpcServer::of(snapshot, proxy);
+    if let Some(part) = cache.grpc_server.get(&projection) {
+        return Arc::clone(part);
+    }
+    let part = Arc::new(to_xds::grpc::server::inbound(&projection, cache));
+    cache.grpc_server.insert(projection, Arc::clone(&part));
     part
 }
 

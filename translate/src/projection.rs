@@ -127,6 +127,27 @@ impl Inbound {
     }
 }
 
+/// What the listeners of a gRPC server that reads xDS itself read: its ports, and the addresses it may listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct GrpcServer {
+    /// The ports to which services lead, by number.
+    pub(crate) ports: Vec<InboundPort>,
+    /// The pod's addresses.
+    pub(crate) addresses: Vec<String>,
+    /// Whether the pod is marked as one that speaks mesh TLS.
+    pub(crate) marked: bool,
+}
+
+impl GrpcServer {
+    pub(crate) fn of(snapshot: &Snapshot, proxy: &Proxy) -> Self {
+        let mut ports = Inbound::of(snapshot, proxy).ports;
+        ports.retain(|port| !port.services.is_empty());
+        let marked =
+            proxy.labels.get(names::labels::TLS_MODE).is_some_and(|mode| mode == xds::workload::TLS_MODE_ISTIO);
+        Self { ports, addresses: proxy.ips.clone(), marked }
+    }
+}
+
 /// What a gateway's listeners, routes and clusters read: which Gateways select it, and how its Services number ports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Edge {

@@ -77,10 +77,11 @@ impl NodeId {
         // A pod's name may have dots in it, a namespace's may not.
         let (pod, namespace) = parts.next()?.rsplit_once('.')?;
         let domain = parts.next()?;
-        let cluster_domain = domain.strip_prefix(namespace)?.strip_prefix(".svc")?;
-        let cluster_domain = match cluster_domain.strip_prefix('.') {
-            Some(cluster_domain) => cluster_domain,
-            None if cluster_domain.is_empty() => "",
+        let cluster_domain = match domain.strip_prefix(namespace).and_then(|rest| rest.strip_prefix(".svc")) {
+            Some("") => "",
+            Some(rest) => rest.strip_prefix('.')?,
+            // Istio's template `grpc-simple` writes the cluster's domain alone.
+            None if !domain.is_empty() && !domain.contains(".svc") => domain,
             None => return None,
         };
         if parts.next().is_some() || namespace.is_empty() || pod.is_empty() {
@@ -148,7 +149,12 @@ pub struct NodeMetadata {
     pub proxy_config: Option<Struct>,
     /// `FORESTAY_VIRTUAL_HOSTS`: takes virtual hosts one by one.
     pub virtual_hosts: bool,
+    /// `GENERATOR`: whose dialect of xDS it reads; `grpc` for gRPC's own, empty for a proxy's.
+    pub generator: String,
 }
+
+/// `GENERATOR` of an application whose gRPC library reads xDS itself.
+pub const GRPC_GENERATOR: &str = "grpc";
 
 impl NodeMetadata {
     /// As it goes over the wire.
@@ -166,7 +172,8 @@ impl NodeMetadata {
             .set_text("INTERCEPTION_MODE", &self.interception_mode)
             .set_text("MESH_ID", &self.mesh_id)
             .set_text("INSTANCE_IPS", &self.instance_ips.join(","))
-            .set_text("POD_PORTS", &self.pod_ports);
+            .set_text("POD_PORTS", &self.pod_ports)
+            .set_text("GENERATOR", &self.generator);
         if !self.labels.is_empty() {
             out = out.set("LABELS", object(strings(&self.labels)));
         }
@@ -206,6 +213,7 @@ impl NodeMetadata {
             pod_ports: part("POD_PORTS"),
             proxy_config: fields(from, "PROXY_CONFIG").cloned(),
             virtual_hosts: truth("FORESTAY_VIRTUAL_HOSTS"),
+            generator: part("GENERATOR"),
         }
     }
 }
@@ -282,6 +290,12 @@ mod tests {
         assert_eq!(read.metadata.namespace, "default");
         assert_eq!(read.metadata.instance_ips, ["10.0.0.7"]);
         assert!(!read.metadata.virtual_hosts);
+    }
+
+    #[test]
+    fn the_clusters_domain_may_stand_alone() {
+        let id = NodeId::parse("sidecar~10.0.0.7~client-0.default~cluster.local").expect("a valid id");
+        assert_eq!((id.namespace.as_str(), id.cluster_domain.as_str()), ("default", "cluster.local"));
     }
 
     #[test]

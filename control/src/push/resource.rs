@@ -50,6 +50,12 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.type_url() == type_url)
     }
 
+    /// Whether a response of the state of the world says everything that the client named. What it leaves out is gone
+    /// in the client's eyes; of the other kinds it is unchanged.
+    pub(crate) fn is_always_whole(self) -> bool {
+        matches!(self, Self::Cluster | Self::Listener)
+    }
+
     /// Its place in arrays with one element per kind.
     pub(crate) fn index(self) -> usize {
         self as usize

@@ -178,7 +178,8 @@ impl Subscriber {
             state.held.wildcard = request.resource_names.is_empty();
         }
         // The names of a stale request are those of before the last response; the answer to that one is still to come.
-        if answer == Answer::Stale || request.resource_names.is_empty() {
+        // A wildcard stays one that names nothing; who named something and names nothing now wants nothing any more.
+        if answer == Answer::Stale || (state.held.wildcard && request.resource_names.is_empty()) {
             return answer;
         }
         let mut names: Vec<String> = request.resource_names.into_iter().take(MAX_NAMES).collect();
@@ -251,7 +252,7 @@ impl Subscriber {
             return Some(self.send(kind, plan.send, plan.absent));
         }
         let state = &self.kinds[kind.index()];
-        if state.held.wildcard {
+        if state.held.wildcard || (kind.is_always_whole() && !plan.send.is_empty()) {
             // Everything, every time; and what is to go later is still in it.
             let everything = state.held.sent();
             return Some(self.send(kind, everything, Vec::new()));
@@ -268,8 +269,13 @@ impl Subscriber {
         match self.protocol {
             _ if removed.is_empty() => None,
             Protocol::Delta => Some(self.send(kind, Vec::new(), removed)),
-            // Only a wildcard can be said to have lost something, by saying what is left.
-            Protocol::StateOfTheWorld => wildcard.then(|| self.send(kind, target.to_vec(), Vec::new())),
+            // What is lost can only be said by saying what is left.
+            Protocol::StateOfTheWorld if wildcard => Some(self.send(kind, target.to_vec(), Vec::new())),
+            Protocol::StateOfTheWorld if kind.is_always_whole() => {
+                let left = held.sent();
+                Some(self.send(kind, left, Vec::new()))
+            }
+            Protocol::StateOfTheWorld => None,
         }
     }
 

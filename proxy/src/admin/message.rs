@@ -241,7 +241,8 @@ pub(super) fn from_struct(fields: &google::Struct) -> Value {
     Value::Object(keys.into_iter().map(|(key, value)| (key.clone(), from_value(value))).collect())
 }
 
-fn from_value(value: &google::Value) -> Value {
+/// Protobuf's `Value` as JSON.
+pub(crate) fn from_value(value: &google::Value) -> Value {
     use google::value::Kind;
     match &value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,

@@ -7,7 +7,7 @@
 
 mod dump;
 mod endpoints;
-mod message;
+pub(crate) mod message;
 mod shape;
 
 use std::{

@@ -4,6 +4,7 @@
 //! is published again with the new roots.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use xds::certificates::{IstioCertificateRequest, IstioCertificateServiceClient};
 use zeroize::Zeroizing;
 
+use super::grpc::files::{self, WriteError};
 use super::readiness::Readiness;
 use crate::{
     tls::identity::{Identity, IdentityError},
@@ -49,6 +51,8 @@ pub struct Certificates {
     pub readiness: Arc<Readiness>,
     /// Figures for the statistics.
     pub counts: Arc<Counts>,
+    /// The folder into which key, chain and roots are written too, for an application that needs them.
+    pub files: Option<PathBuf>,
 }
 
 /// Figures for the statistics.
@@ -87,6 +91,8 @@ enum Failed {
     Other { found: String, expected: String },
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Files(#[from] WriteError),
 }
 
 /// A signed certificate with all that an [`Identity`] is made of.
@@ -163,6 +169,9 @@ impl Certificates {
         if identity.spiffe != self.expected {
             let (found, expected) = (identity.spiffe.to_string(), self.expected.to_string());
             return Err(Failed::Other { found, expected });
+        }
+        if let Some(folder) = &self.files {
+            files::write_certificate(folder, identity.chain(), &signed.key, &identity.roots)?;
         }
         *generation += 1;
         let renewal = renewal(SystemTime::now(), identity.not_before, identity.not_after, fastrand::f64());
@@ -335,6 +344,7 @@ mod tests {
             identity,
             readiness: readiness.clone(),
             counts: counts.clone(),
+            files: None,
         };
         let keeper = tokio::spawn(certificates.run());
         let identity = published.wait_for(Option::is_some).await.expect("a certificate").clone().expect("some");

@@ -12,7 +12,7 @@ use names::{
 use serde_json::Value;
 use xds::{
     dynamic,
-    node::{NodeId, NodeMetadata, ProxyNode, ProxyType},
+    node::{GRPC_GENERATOR, NodeId, NodeMetadata, ProxyNode, ProxyType},
     peer::PeerMetadata,
     types::google::{Struct, Value as Field, value::Kind},
 };
@@ -60,6 +60,19 @@ pub struct Environment {
     pub roots: PathBuf,
     /// The service account token.
     pub token: PathBuf,
+    /// What the application is given if its gRPC library reads xDS itself; then there is no proxy.
+    pub grpc: Option<Grpc>,
+}
+
+/// Where an application finds what its gRPC library needs to read xDS itself.
+#[derive(Clone, Debug)]
+pub struct Grpc {
+    /// The bootstrap file.
+    pub bootstrap: PathBuf,
+    /// The folder of its certificate, key and roots, if it gets them.
+    pub certificates: Option<PathBuf>,
+    /// The socket through which it reaches the control plane.
+    pub socket: PathBuf,
 }
 
 /// Why a proxy cannot start.
@@ -156,6 +169,11 @@ impl Environment {
             },
             roots: get("XDS_ROOT_CA").unwrap_or(names::paths::ROOT_CERT).into(),
             token: get("JWT_PATH").unwrap_or(names::paths::TOKEN).into(),
+            grpc: (get("ISTIO_META_GENERATOR") == Some(GRPC_GENERATOR)).then(|| Grpc {
+                bootstrap: get("GRPC_XDS_BOOTSTRAP").unwrap_or(names::paths::GRPC_BOOTSTRAP).into(),
+                certificates: get("OUTPUT_CERTS").map(PathBuf::from),
+                socket: names::paths::GRPC_XDS_SOCKET.into(),
+            }),
         })
     }
 
@@ -220,7 +238,9 @@ fn metadata(
             Some(Kind::StructValue(fields)) if !fields.fields.is_empty() => Some(fields),
             _ => None,
         },
-        virtual_hosts: true,
+        // gRPC has no virtual hosts of their own.
+        virtual_hosts: meta("GENERATOR") != GRPC_GENERATOR,
+        generator: meta("GENERATOR"),
         labels,
     }
 }
@@ -349,6 +369,24 @@ mod tests {
         assert_eq!(environment.peer_metadata().workload_name, "reviews-v1");
         assert_eq!(environment.peer_metadata().cluster_id, "east");
         assert_eq!(&*environment.proxy().viewpoint.domain, "corp.local");
+    }
+
+    #[test]
+    fn an_application_that_reads_xds_itself_is_told_where() {
+        let none = Environment::read(ProxyType::Sidecar, None, &variables(&[]), "", "").expect("complete");
+        assert!(none.grpc.is_none() && none.node.metadata.virtual_hosts);
+        let variables = variables(&[
+            ("ISTIO_META_GENERATOR", "grpc"),
+            ("OUTPUT_CERTS", "/certs"),
+            ("GRPC_XDS_BOOTSTRAP", "/b.json"),
+        ]);
+        let environment = Environment::read(ProxyType::Sidecar, None, &variables, "", "").expect("complete");
+        assert_eq!(environment.node.metadata.generator, "grpc");
+        assert!(!environment.node.metadata.virtual_hosts);
+        let grpc = environment.grpc.expect("it reads xDS itself");
+        assert_eq!(grpc.bootstrap.to_str(), Some("/b.json"));
+        assert_eq!(grpc.certificates.as_deref().and_then(std::path::Path::to_str), Some("/certs"));
+        assert_eq!(grpc.socket.to_str(), Some("/etc/istio/proxy/XDS"));
     }
 
     #[test]

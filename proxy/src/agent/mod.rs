@@ -6,12 +6,14 @@
 //! * [`certificate`]: its certificate, kept fresh
 //! * [`readiness`]: whether the pod may get traffic; [`lifecycle`]: serving, draining, quitting
 //! * [`status`]: the ports for kubelets, load balancers and scrapers; [`probes`], [`app_metrics`]: what is behind them
+//! * [`grpc`]: all of it without a proxy, for an application whose gRPC library reads xDS itself
 //! * [`ask`]: `pilot-agent request` and `wait`; [`serve`]: the small HTTP server below all of it
 
 pub mod app_metrics;
 pub mod ask;
 pub mod certificate;
 pub mod environment;
+pub mod grpc;
 pub mod lifecycle;
 pub mod probes;
 pub mod readiness;
@@ -70,6 +72,22 @@ pub struct ListenError {
     source: io::Error,
 }
 
+fn listen(port: u16) -> Result<tokio::net::TcpListener, ListenError> {
+    serve::listen_everywhere(port).map_err(|source| ListenError { port, source })
+}
+
+/// Answers kubelets, load balancers and scrapers.
+fn answer(status: Status, environment: &Environment) -> Result<(), ListenError> {
+    // A pod's annotation moves its rewritten probes; Prometheus goes on asking at the port of the settings.
+    let probes_port = environment.probes_port.filter(|port| *port != environment.status_port);
+    for port in [environment.status_port].into_iter().chain(probes_port) {
+        tokio::spawn(status.clone().serve_status(listen(port)?));
+    }
+    tokio::spawn(status.clone().serve_health(listen(names::ports::HEALTH)?));
+    tokio::spawn(status.serve_metrics(listen(names::ports::PROXY_STATS)?));
+    Ok(())
+}
+
 /// The control thread: runs until the lifecycle says that the proxy quits.
 pub async fn run(environment: Environment, shared: Shared) -> Result<(), ListenError> {
     let control_plane = ControlPlane {
@@ -91,17 +109,10 @@ pub async fn run(environment: Environment, shared: Shared) -> Result<(), ListenE
         metrics: shared.metrics.clone(),
         failures,
     };
-    let listen = |port| serve::listen_everywhere(port).map_err(|source| ListenError { port, source });
     let admin_address = (std::net::Ipv4Addr::LOCALHOST, environment.admin_port).into();
     let admin_socket =
         serve::listen(admin_address).map_err(|source| ListenError { port: environment.admin_port, source })?;
-    // A pod's annotation moves its rewritten probes; Prometheus goes on asking at the port of the settings.
-    let probes_port = environment.probes_port.filter(|port| *port != environment.status_port);
-    for port in [environment.status_port].into_iter().chain(probes_port) {
-        tokio::spawn(status.clone().serve_status(listen(port)?));
-    }
-    tokio::spawn(status.clone().serve_health(listen(names::ports::HEALTH)?));
-    tokio::spawn(status.serve_metrics(listen(names::ports::PROXY_STATS)?));
+    answer(status, &environment)?;
 
     let identity = shared.identity.subscribe();
     tokio::spawn(
@@ -112,6 +123,7 @@ pub async fn run(environment: Environment, shared: Shared) -> Result<(), ListenE
             identity: shared.identity,
             readiness: shared.readiness.clone(),
             counts,
+            files: None,
         }
         .run(),
     );
@@ -152,28 +164,34 @@ fn own_metrics(
 ) -> Metrics {
     Arc::new(move || {
         let xds = session.lock().unwrap_or_else(PoisonError::into_inner).counts();
-        let mut text = String::new();
-        let mut one = |name: &str, kind: &str, help: &str, value: u64| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
-        };
         let connected = u64::from(connected.load(Ordering::Relaxed));
-        one("istio_agent_xds_connected", "gauge", "Whether a stream to the control plane is open.", connected);
-        one(
-            "istio_agent_xds_accepted_total",
-            "counter",
-            "Responses of the control plane that were accepted.",
-            xds.accepted,
-        );
-        one("istio_agent_xds_refused_total", "counter", "Responses with a resource that was refused.", xds.refused);
-        one("istio_agent_certificates_signed_total", "counter", "Certificates taken into use.", counts.signed());
-        one(
-            "istio_agent_num_failed_outgoing_requests",
-            "counter",
-            "Failed attempts to get a certificate.",
-            counts.failed(),
-        );
-        one("istio_agent_scrape_failures_total", "counter", "Failed scrapes of the application.", failures.count());
-        text
+        render(&[
+            ("istio_agent_xds_connected", "gauge", "Whether a stream to the control plane is open.", connected),
+            (
+                "istio_agent_xds_accepted_total",
+                "counter",
+                "Responses of the control plane that were accepted.",
+                xds.accepted,
+            ),
+            ("istio_agent_xds_refused_total", "counter", "Responses with a resource that was refused.", xds.refused),
+            ("istio_agent_certificates_signed_total", "counter", "Certificates taken into use.", counts.signed()),
+            (
+                "istio_agent_num_failed_outgoing_requests",
+                "counter",
+                "Failed attempts to get a certificate.",
+                counts.failed(),
+            ),
+            ("istio_agent_scrape_failures_total", "counter", "Failed scrapes of the application.", failures.count()),
+        ])
     })
+}
+
+/// Metrics as Prometheus reads them: name, type, help, value.
+fn render(metrics: &[(&str, &str, &str, u64)]) -> String {
+    let mut text = String::new();
+    for (name, kind, help, value) in metrics {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+    }
+    text
 }

@@ -8,6 +8,7 @@ use xds::types::core::transport_socket::ConfigType;
 use xds::types::core::{HealthStatus, TransportSocket};
 use xds::types::endpoint::lb_endpoint::HostIdentifier;
 use xds::types::endpoint::{ClusterLoadAssignment, LbEndpoint};
+use xds::types::matcher::StringMatcher;
 use xds::types::matcher::string_matcher::MatchPattern;
 use xds::types::tls::common_tls_context::ValidationContextType;
 use xds::types::tls::{CertificateValidationContext, UpstreamTlsContext};
@@ -101,7 +102,14 @@ fn upstream_tls(socket: &TransportSocket) -> String {
 fn say_tls(tls: &UpstreamTlsContext) -> String {
     let common = tls.common_tls_context.clone().unwrap_or_default();
     let mesh = !common.tls_certificate_sds_secret_configs.is_empty();
-    let mut parts = vec![if mesh { "mutual, of the mesh".to_owned() } else { "to the outside".to_owned() }];
+    let provided = common.tls_certificate_provider_instance.is_some();
+    let mut parts = vec![if provided {
+        "mutual, by certificate provider".to_owned()
+    } else if mesh {
+        "mutual, of the mesh".to_owned()
+    } else {
+        "to the outside".to_owned()
+    }];
     if !tls.sni.is_empty() {
         parts.push(format!("for {}", tls.sni));
     }
@@ -122,11 +130,13 @@ fn say_tls(tls: &UpstreamTlsContext) -> String {
 }
 
 fn names(context: &CertificateValidationContext) -> Vec<String> {
-    let name = |of: &xds::types::tls::SubjectAltNameMatcher| match of.matcher.as_ref()?.match_pattern.as_ref()? {
+    let name = |of: &StringMatcher| match of.match_pattern.as_ref()? {
         MatchPattern::Exact(name) => Some(name.clone()),
         _ => None,
     };
-    context.match_typed_subject_alt_names.iter().filter_map(name).collect()
+    let typed = context.match_typed_subject_alt_names.iter().filter_map(|of| of.matcher.as_ref());
+    #[allow(deprecated)] // gRPC's form
+    typed.chain(&context.match_subject_alt_names).filter_map(name).collect()
 }
 
 pub(super) fn endpoints(of: &ClusterLoadAssignment) -> Map<String, Value> {

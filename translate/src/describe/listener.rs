@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use xds::any;
+use xds::types::google::Any;
 use xds::types::http_connection_manager::HttpConnectionManager;
 use xds::types::http_connection_manager::http_connection_manager::RouteSpecifier;
 use xds::types::listener::filter::ConfigType;
@@ -12,6 +13,10 @@ use super::{address, route, texts};
 
 pub(super) fn listener(of: &Listener) -> Map<String, Value> {
     let mut out = Map::new();
+    if let Some(of) = of.api_listener.as_ref().and_then(|of| of.api_listener.as_ref()) {
+        out.insert("for gRPC".to_owned(), json!(http(of).unwrap_or_else(|| of.type_url.clone())));
+        return out;
+    }
     let bound = of.bind_to_port.is_none_or(|bind| bind.value);
     let address = address(of.address.as_ref());
     out.insert("on".to_owned(), json!(if bound { address } else { format!("{address}, not bound") }));
@@ -47,15 +52,17 @@ fn filter(of: &Filter) -> String {
             _ => "tcp ?".to_owned(),
         };
     }
-    if let Ok(http) = any::unpack::<HttpConnectionManager>(config) {
-        return match http.route_specifier {
-            Some(RouteSpecifier::Rds(rds)) => format!("http routes {}", rds.route_config_name),
-            Some(RouteSpecifier::RouteConfig(routes)) => {
-                let routes = routes.virtual_hosts.iter().flat_map(|host| &host.routes).map(route::line);
-                format!("http {}", routes.collect::<Vec<_>>().join("; "))
-            }
-            _ => "http ?".to_owned(),
-        };
-    }
-    of.name.clone()
+    http(config).unwrap_or_else(|| of.name.clone())
+}
+
+fn http(config: &Any) -> Option<String> {
+    let http = any::unpack::<HttpConnectionManager>(config).ok()?;
+    Some(match http.route_specifier {
+        Some(RouteSpecifier::Rds(rds)) => format!("http routes {}", rds.route_config_name),
+        Some(RouteSpecifier::RouteConfig(routes)) => {
+            let routes = routes.virtual_hosts.iter().flat_map(|host| &host.routes).map(route::line);
+            format!("http {}", routes.collect::<Vec<_>>().join("; "))
+        }
+        _ => "http ?".to_owned(),
+    })
 }

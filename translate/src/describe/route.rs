@@ -144,7 +144,10 @@ fn forward(of: &RouteAction) -> String {
     if let Some(HostRewriteSpecifier::HostRewriteLiteral(host)) = &of.host_rewrite_specifier {
         parts.push(format!("host {host}"));
     }
-    parts.extend(seconds(of.timeout.as_ref()).map(|timeout| format!("timeout {timeout}")));
+    // gRPC's own bound stands elsewhere.
+    let stream = of.max_stream_duration.as_ref().and_then(|of| of.max_stream_duration.as_ref());
+    let timeout = of.timeout.as_ref().or(stream);
+    parts.extend(seconds(timeout).map(|timeout| format!("timeout {timeout}")));
     match &of.retry_policy {
         Some(retry) => {
             let codes = retry.retriable_status_codes.iter().map(ToString::to_string);

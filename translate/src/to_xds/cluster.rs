@@ -40,7 +40,7 @@ impl<'a> ClusterOf<'a> {
         self.subset.map(|of| &of.subset.labels)
     }
 
-    fn policy(&self) -> Policy<'a> {
+    pub(crate) fn policy(&self) -> Policy<'a> {
         self.destination.policy(self.port.number, self.subset)
     }
 

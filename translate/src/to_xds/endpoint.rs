@@ -37,6 +37,8 @@ pub(crate) fn load_assignment<'a>(
     let weight: u32 = weight.fold(0, u32::saturating_add);
     // A locality without endpoints would be an error in Envoy's eyes (weight 0).
     let locality = (!endpoints.is_empty()).then(|| LocalityLbEndpoints {
+        // Unknown, but there: gRPC refuses a group without one.
+        locality: Some(core::Locality::default()),
         lb_endpoints: endpoints,
         load_balancing_weight: Some(uint32(weight)),
         ..Default::default()

@@ -12,6 +12,7 @@ use crate::model::mesh::Mesh;
 /// Names of filters as Envoy registers them.
 pub(crate) const FAULT: &str = "envoy.filters.http.fault";
 pub(crate) const CORS: &str = "envoy.filters.http.cors";
+const ROUTER: &str = "envoy.filters.http.router";
 /// Names of filters that the mesh's proxies have and Envoy by itself has not.
 const PEER_METADATA: &str = "istio.metadata_exchange";
 const STATS: &str = "istio.stats";
@@ -22,6 +23,18 @@ pub(crate) enum Routes {
     Named(String),
     /// Here.
     Inline(Box<route::RouteConfiguration>),
+}
+
+impl Routes {
+    fn specifier(self) -> hcm::http_connection_manager::RouteSpecifier {
+        match self {
+            Self::Named(route_config_name) => hcm::http_connection_manager::RouteSpecifier::Rds(hcm::Rds {
+                config_source: Some(xds::types::ads()),
+                route_config_name,
+            }),
+            Self::Inline(routes) => hcm::http_connection_manager::RouteSpecifier::RouteConfig(*routes),
+        }
+    }
 }
 
 /// Which side of a proxy a connection is on.
@@ -43,7 +56,7 @@ pub(crate) fn http(stat_prefix: String, routes: Routes, side: Side, mesh: &Mesh)
         filters.push(http_filter(FAULT, &fault::HttpFault::default()));
     }
     filters.push(of_the_mesh(STATS));
-    filters.push(http_filter("envoy.filters.http.router", &router::Router::default()));
+    filters.push(http_filter(ROUTER, &router::Router::default()));
 
     let forward = match side {
         // A proxy vouches for the certificate that it verified itself, and passes on what those before it vouched for.
@@ -75,16 +88,20 @@ pub(crate) fn http(stat_prefix: String, routes: Routes, side: Side, mesh: &Mesh)
             ..Default::default()
         }],
         access_log: access_log(mesh),
-        route_specifier: Some(match routes {
-            Routes::Named(route_config_name) => hcm::http_connection_manager::RouteSpecifier::Rds(hcm::Rds {
-                config_source: Some(xds::types::ads()),
-                route_config_name,
-            }),
-            Routes::Inline(routes) => hcm::http_connection_manager::RouteSpecifier::RouteConfig(*routes),
-        }),
+        route_specifier: Some(routes.specifier()),
         ..Default::default()
     };
-    filter("envoy.filters.network.http_connection_manager", &manager)
+    connection_manager(&manager)
+}
+
+/// Speaks HTTP in a gRPC library: nothing but routes and the filters that such libraries know.
+pub(crate) fn grpc(routes: Routes, side: Side) -> hcm::HttpConnectionManager {
+    let mut http_filters = Vec::new();
+    if side == Side::Outbound {
+        http_filters.push(http_filter(FAULT, &fault::HttpFault::default()));
+    }
+    http_filters.push(http_filter(ROUTER, &router::Router::default()));
+    hcm::HttpConnectionManager { http_filters, route_specifier: Some(routes.specifier()), ..Default::default() }
 }
 
 /// The filter that forwards bytes.
@@ -96,6 +113,11 @@ pub(crate) fn tcp(cluster: &str, mesh: &Mesh) -> listener::Filter {
         ..Default::default()
     };
     filter("envoy.filters.network.tcp_proxy", &proxy)
+}
+
+/// A connection manager as the filter of a chain.
+pub(crate) fn connection_manager(manager: &hcm::HttpConnectionManager) -> listener::Filter {
+    filter("envoy.filters.network.http_connection_manager", manager)
 }
 
 fn filter<M: Message + Name>(name: &str, config: &M) -> listener::Filter {

@@ -7,12 +7,14 @@
 //!   with [`route_match`], [`route_action`], [`headers`], [`fault`]
 //! * [`cluster`]: how a service is spoken to, with [`traffic_policy`] and [`tls`]; [`endpoint`]: where it is
 //! * [`filters`]: filter chains' parts
+//! * [`grpc`]: the same for applications whose gRPC library reads xDS itself
 
 pub(crate) mod cluster;
 pub(crate) mod endpoint;
 pub(crate) mod fault;
 pub(crate) mod filters;
 pub(crate) mod gateway;
+pub(crate) mod grpc;
 pub(crate) mod headers;
 pub(crate) mod inbound;
 pub(crate) mod route;

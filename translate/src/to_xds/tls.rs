@@ -31,7 +31,7 @@ fn secret(name: &str) -> tls::SdsSecretConfig {
     tls::SdsSecretConfig { name: name.to_owned(), sds_config: Some(xds::types::ads()) }
 }
 
-fn socket<M: prost::Message + prost::Name>(name: &str, config: &M) -> core::TransportSocket {
+pub(crate) fn socket<M: prost::Message + prost::Name>(name: &str, config: &M) -> core::TransportSocket {
     core::TransportSocket {
         name: name.to_owned(),
         config_type: Some(core::transport_socket::ConfigType::TypedConfig(any::pack(config))),

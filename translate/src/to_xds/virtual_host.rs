@@ -188,21 +188,27 @@ pub(crate) enum ClientNames {
     Written,
 }
 
+/// The names of a service of the cluster that search domains make whole.
+pub(crate) fn short_names(service: &Service, scope: &Scope<'_>) -> Vec<String> {
+    let local = service.host.strip_suffix(scope.snapshot.mesh.cluster_domain.as_str());
+    let Some(short) = local.and_then(|local| local.strip_suffix(".svc.")) else { return Vec::new() };
+    let mut names = Vec::new();
+    if service.namespace == scope.client.namespace {
+        names.push(service.name.clone());
+    }
+    names.push(format!("{short}.svc"));
+    names.push(short.to_owned());
+    names
+}
+
 /// The names by which clients may call a service. Ports are left out: the route configuration ignores them.
 fn service_domains(service: &Service, scope: &Scope<'_>, client_names: ClientNames) -> Vec<String> {
     let mut names = vec![service.host.clone()];
     if !host::is_wildcard(&service.host) {
         names.push(format!("{}.", service.host));
     }
-    let local = service.host.strip_suffix(scope.snapshot.mesh.cluster_domain.as_str());
-    if let Some(short) = local.and_then(|local| local.strip_suffix(".svc."))
-        && client_names == ClientNames::Written
-    {
-        if service.namespace == scope.client.namespace {
-            names.push(service.name.clone());
-        }
-        names.push(format!("{short}.svc"));
-        names.push(short.to_owned());
+    if client_names == ClientNames::Written {
+        names.extend(short_names(service, scope));
     }
     if service.is_headless() {
         // Each of its pods has a name below the service's.

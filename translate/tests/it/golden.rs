@@ -52,3 +52,14 @@ fn ports() {
 fn gateway() {
     check("gateway", |_| vec![("ingressgateway", ingress_gateway())]);
 }
+
+#[test]
+fn grpc() {
+    check("grpc", |cluster| {
+        let client = Proxy { grpc: true, virtual_hosts: false, ..proxy(ProxyType::Sidecar, "default") };
+        let mut server = Proxy { grpc: true, virtual_hosts: false, ..cluster.sidecar_of("echo-v1") };
+        // Injection does not mark pods whose application speaks for itself.
+        server.labels.remove("security.istio.io/tlsMode");
+        vec![("client", client), ("server", server)]
+    });
+}

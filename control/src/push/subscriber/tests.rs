@@ -354,3 +354,36 @@ fn the_state_of_the_world_is_not_sent_again_after_a_refusal() {
     assert!(matches!(answer, Answer::Nack { kind: Listener, .. }), "{answer:?}");
     assert!(world.settle(&[]).is_empty());
 }
+
+#[test]
+fn the_state_of_the_world_is_whole_for_named_clusters_and_listeners() {
+    let mut world = World(Client::of(Protocol::StateOfTheWorld, true));
+    world.0.set(Listener, &["a", "b", "c"]).set(Routes, &["a", "b"]);
+    world.request(Listener, &["a", "b"], "", None);
+    assert_eq!(world.settle(&["a", "b"]), ["lds +a +b"]);
+    world.request(Routes, &["a", "b"], "", None);
+    assert_eq!(world.settle(&["a", "b"]), ["rds +a +b"]);
+
+    world.0.set(Listener, &["a", "b=2", "c=2"]);
+    assert_eq!(world.settle(&["a", "b"]), ["lds +a +b"], "gRPC takes a listener that is left out for deleted");
+    world.0.set(Routes, &["a", "b=2"]);
+    assert_eq!(world.settle(&["a", "b"]), ["rds +b"], "routes that are left out are unchanged");
+
+    world.0.set(Listener, &["a", "c"]);
+    assert_eq!(world.settle(&["a", "b"]), ["lds +a"], "what is gone is left out");
+    world.0.set(Listener, &["a", "b=3", "c"]);
+    assert_eq!(world.settle(&["a", "b"]), ["lds +a +b"], "and is there again");
+}
+
+#[test]
+fn who_names_nothing_any_more_gets_it_anew_when_he_names_it_again() {
+    let mut world = World(Client::of(Protocol::StateOfTheWorld, true));
+    world.0.set(Routes, &["a"]);
+    world.request(Routes, &["a"], "", None);
+    assert_eq!(world.settle(&["a"]), ["rds +a"]);
+    assert_eq!(world.request(Routes, &[], "1", None), Answer::Subscribed);
+    world.0.set(Routes, &["a=2"]);
+    assert!(world.settle(&[]).is_empty(), "nothing is wanted");
+    world.request(Routes, &["a"], "1", None);
+    assert_eq!(world.settle(&["a"]), ["rds +a"]);
+}

@@ -109,7 +109,7 @@ impl Authority {
         (certificate.der().clone(), PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
     }
 
-    fn identity(&self) -> Arc<Identity> {
+    pub(crate) fn identity(&self) -> Arc<Identity> {
         let uri = "spiffe://cluster.local/ns/default/sa/p".try_into().expect("ASCII");
         let (certificate, key) = self.sign(SanType::URI(uri));
         Arc::new(Identity::new(1, vec![certificate], key, vec![self.0.der().clone()]).expect("complete"))
