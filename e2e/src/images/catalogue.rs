@@ -27,6 +27,8 @@ pub const CURL_IMAGE: &str = "docker.io/curlimages/curl:8.16.0";
 pub const HTTPBIN_IMAGE: &str = "docker.io/mccutchen/go-httpbin:v2.15.0";
 /// The image of `e2e/go-probed`.
 pub const PROBED_IMAGE: &str = "mesh.local/probed:1";
+/// The image of `e2e/go-grpc-echo`.
+pub const GRPC_ECHO_IMAGE: &str = "mesh.local/grpc-echo:1";
 /// The user that Bookinfo's and curl's images run as, as upstream's.
 const SAMPLE_USER: &str = "1000";
 
@@ -159,6 +161,11 @@ pub fn httpbin(program: &Path, cache: &Cache) -> Result<Archive> {
 /// Builds the image of the program [`crate::tools::probed`].
 pub fn probed(program: &Path, cache: &Cache) -> Result<Archive> {
     one_program(PROBED_IMAGE, "probed", "/bin/probed", program, cache)
+}
+
+/// Builds the image of the program [`crate::tools::grpc_echo`].
+pub fn grpc_echo(program: &Path, cache: &Cache) -> Result<Archive> {
+    one_program(GRPC_ECHO_IMAGE, "grpc-echo", "/bin/grpc-echo", program, cache)
 }
 
 /// Builds the image of the addon Prometheus, under its upstream name, from the program [`crate::tools::prometheus`].

@@ -12,6 +12,7 @@ pub mod layer;
 
 pub use archive::{Archive, Image, SealedLayer, write};
 pub use catalogue::{
-    Binaries, CURL_IMAGE, HTTPBIN_IMAGE, NEXT, PROBED_IMAGE, httpbin, mesh, probed, prometheus, samples, zipkin,
+    Binaries, CURL_IMAGE, GRPC_ECHO_IMAGE, HTTPBIN_IMAGE, NEXT, PROBED_IMAGE, grpc_echo, httpbin, mesh, probed,
+    prometheus, samples, zipkin,
 };
 pub use layer::Layer;

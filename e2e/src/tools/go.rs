@@ -1,5 +1,5 @@
-//! The Go binaries, built from the modules in `e2e/go`, `e2e/go-httpbin`, `e2e/go-probed`, `e2e/go-prometheus` and
-//! `e2e/go-olm`.
+//! The Go binaries, built from the modules in `e2e/go`, `e2e/go-httpbin`, `e2e/go-probed`, `e2e/go-grpc-echo`,
+//! `e2e/go-prometheus` and `e2e/go-olm`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,14 @@ pub(crate) const PROBED: Program = Program {
     tags: "",
     link: "",
     cost: "probed with grpc-go from its Go module, some seconds, once",
+};
+pub(crate) const GRPC_ECHO: Program = Program {
+    name: "grpc-echo",
+    module: "go-grpc-echo",
+    package: Package::Folder("."),
+    tags: "",
+    link: "",
+    cost: "grpc-echo with grpc-go's xDS from its Go module, about half a minute, once",
 };
 /// The real one, with the discovery that a mesh needs and no other. Debian's package has none of Kubernetes.
 pub(crate) const PROMETHEUS: Program = Program {

@@ -78,6 +78,11 @@ pub fn probed(progress: &dyn Progress) -> Result<PathBuf> {
     go::build(&Cache::open()?, &go::PROBED, progress)
 }
 
+/// `e2e/go-grpc-echo`, an application whose gRPC library reads xDS itself.
+pub fn grpc_echo(progress: &dyn Progress) -> Result<PathBuf> {
+    go::build(&Cache::open()?, &go::GRPC_ECHO, progress)
+}
+
 /// Prometheus, in the version of Istio's sample.
 pub fn prometheus(progress: &dyn Progress) -> Result<PathBuf> {
     go::build(&Cache::open()?, &go::PROMETHEUS, progress)

@@ -12,15 +12,15 @@ use super::{INIT, PROXY, pod_security, resources, selector};
 /// What an injected pod will do that its author may not expect.
 pub(crate) fn of_pod(subject: &Subject<'_>, chosen: &[Chosen<'_>], merged: &PodSpec, warnings: &mut Vec<String>) {
     let has = |name: &str| chosen.iter().any(|template| template.is(name));
-    if has(GRPC_AGENT) {
+    if has(GRPC_AGENT) && !subject.holds_application() {
         warnings.push(format!(
-            "template {GRPC_AGENT}: our agent writes no bootstrap file for gRPC; use template sidecar, or Istio's image by annotation {}",
-            annotation::PROXY_IMAGE
+            "template {GRPC_AGENT}: the application may start before its bootstrap file is there, and gRPC looks for it only once; say holdApplicationUntilProxyStarts: true in annotation {}",
+            names::annotations::PROXY_CONFIG
         ));
     }
     if has(GRPC_SIMPLE) {
         warnings.push(format!(
-            "template {GRPC_SIMPLE}: our control plane has no configuration for gRPC's own xDS and no port 15010 outside its pod; use template sidecar"
+            "template {GRPC_SIMPLE}: the control plane serves plaintext xDS (port 15010) to its own pod only, unless its --xds-plaintext-address says otherwise; use template {GRPC_AGENT}"
         ));
     }
     if subject.proxy_config.proxy_metadata.get("ISTIO_META_ENABLE_HBONE").is_some_and(|value| value == "true") {

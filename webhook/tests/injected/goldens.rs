@@ -59,7 +59,13 @@ fn template_grpc_agent() {
     let pod = annotated(&json!({"inject.istio.io/templates": "grpc-agent"}));
     let outcome = outcome(&pod, &plain()).unwrap();
     insta::assert_yaml_snapshot!(outcome.pod.unwrap());
-    assert!(outcome.warnings[0].contains("template grpc-agent"), "{:?}", outcome.warnings);
+    assert!(outcome.warnings[0].contains("holdApplicationUntilProxyStarts"), "{:?}", outcome.warnings);
+    let held = annotated(&json!({
+        "inject.istio.io/templates": "grpc-agent",
+        "proxy.istio.io/config": r#"{"holdApplicationUntilProxyStarts": true}"#,
+    }));
+    let warnings = self::outcome(&held, &plain()).unwrap().warnings;
+    assert!(warnings.is_empty(), "the application waits for its agent: {warnings:?}");
 }
 
 #[test]

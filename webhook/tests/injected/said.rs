@@ -132,7 +132,7 @@ fn what_cannot_be_done_or_will_surprise() {
             "gRPC's own xDS",
             "",
             |pod| pod["metadata"]["annotations"] = json!({"inject.istio.io/templates": "grpc-simple"}),
-            Expected::Warned("template grpc-simple: our control plane has no configuration"),
+            Expected::Warned("template grpc-simple: the control plane serves plaintext xDS"),
         ),
         (
             "an annotation without effect",

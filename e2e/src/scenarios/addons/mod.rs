@@ -6,8 +6,10 @@
 //! * [`running`]: Prometheus with Bookinfo's edges, Zipkin
 //! * [`accepted`]: the rest, what admission refuses, and what is left when they go
 //! * [`kiali`]: the probe
+//! * [`grpc`]: applications without a proxy, whose gRPC library reads xDS itself
 
 mod accepted;
+mod grpc;
 mod kiali;
 mod left_alone;
 mod running;
@@ -53,6 +55,9 @@ pub(crate) fn group() -> Group {
             scenario("kiali-probe", "what Kiali asks control plane and proxies is answered", 4, |b| {
                 kiali::probe(b).boxed()
             }),
+            scenario("proxyless-grpc", "gRPC's own xDS: routed, mutual TLS, without the control plane", 10, |b| {
+                grpc::proxyless(b).boxed()
+            }),
             scenario("switched-off", "addons go, their data stay and are told", 4, |b| {
                 accepted::switched_off(b).boxed()
             }),
@@ -65,6 +70,7 @@ fn archives() -> Result<Vec<PathBuf>> {
     let mut archives = mesh::archives()?;
     let cache = tools::Cache::open()?;
     archives.push(images::prometheus(&tools::prometheus(&progress::PlainLines)?, &cache)?.path);
+    archives.push(images::grpc_echo(&tools::grpc_echo(&progress::PlainLines)?, &cache)?.path);
     let (jar, runtime) = (tools::zipkin(&progress::PlainLines)?, tools::java_runtime(&progress::PlainLines)?);
     archives.push(images::zipkin(&jar, &runtime, &cache)?.path);
     Ok(archives)
