@@ -2,6 +2,8 @@
 //!
 //! Everything else works on [`serde_json::Value`]; the YAML library stays behind this door.
 
+mod plain;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -200,9 +202,12 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, ReadError> {
 #[error("{0}")]
 pub struct ReadError(String);
 
-/// Writes one document.
+/// Writes one document, as readers of YAML 1.1 and 1.2 both understand it.
 pub fn to_string<T: Serialize>(value: &T) -> Result<String, YamlError> {
-    serde_yaml::to_string(value).map_err(|error| YamlError { document: 0, line: 1, message: error.to_string() })
+    let fail = |message: String| YamlError { document: 0, line: 1, message };
+    let value = serde_json::to_value(value).map_err(|error| fail(error.to_string()))?;
+    let text = serde_yaml::to_string(&plain::mark(value)).map_err(|error| fail(error.to_string()))?;
+    Ok(plain::unmark(&text))
 }
 
 #[cfg(test)]

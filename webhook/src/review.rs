@@ -38,6 +38,10 @@ pub fn review(body: &[u8], variables: &[(String, String)], settings: Option<&Set
             return Answer::refuse(uid, 400, format!("cannot inject the sidecar into pod {who}: {error}"));
         }
     };
+    if !outcome.warnings.is_empty() {
+        // Of a pod that a controller makes nobody else reads them.
+        tracing::info!(pod = %describe(&pod, &request.namespace), warnings = ?outcome.warnings, "warned");
+    }
     let Some(injected) = outcome.pod else {
         tracing::debug!(pod = %describe(&pod, &request.namespace), reason = outcome.decision.reason.as_str(), "not injected");
         return Answer::allow(uid, &outcome.warnings);

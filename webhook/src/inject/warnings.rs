@@ -23,10 +23,7 @@ pub(crate) fn of_pod(subject: &Subject<'_>, chosen: &[Chosen<'_>], merged: &PodS
             "template {GRPC_SIMPLE}: the control plane serves plaintext xDS (port 15010) to its own pod only, unless its --xds-plaintext-address says otherwise; use template {GRPC_AGENT}"
         ));
     }
-    if subject.proxy_config.proxy_metadata.get("ISTIO_META_ENABLE_HBONE").is_some_and(|value| value == "true") {
-        warnings.push("ISTIO_META_ENABLE_HBONE has no effect: there is no HBONE".to_owned());
-    }
-    captured_dns(subject, merged, warnings);
+    environment(subject, has(GRPC_AGENT), merged, warnings);
     images(subject, merged, warnings);
     ports(subject, merged, warnings);
     warnings.extend(resources::warning(subject, merged));
@@ -40,27 +37,46 @@ pub(crate) fn of_pod(subject: &Subject<'_>, chosen: &[Chosen<'_>], merged: &PodS
     }
 }
 
-/// There is no DNS server in the proxy: `istio-init` leaves DNS alone whatever it is told.
-fn captured_dns(subject: &Subject<'_>, merged: &PodSpec, warnings: &mut Vec<String>) {
-    const CAPTURE: [&str; 3] = ["ISTIO_META_DNS_CAPTURE", "ISTIO_META_DNS_AUTO_ALLOCATE", "CAPTURE_ALL_DNS"];
-    let on = |value: &str| annotation::boolean(value).unwrap_or(false);
+const DNS: &str =
+    "the proxy serves no DNS, so that DNS is not captured and names resolve by the pod's own name servers";
+const CERTIFICATES: &str = "the proxy's certificate comes from the control plane, by the pod's own token";
+
+/// Variables that Istio's agent reads and ours does not, and why.
+const IN_VAIN: [(&str, &str); 10] = [
+    ("CA_PROVIDER", CERTIFICATES),
+    ("CAPTURE_ALL_DNS", DNS),
+    ("CREDENTIAL_FETCHER_TYPE", CERTIFICATES),
+    ("FILE_MOUNTED_CERTS", CERTIFICATES),
+    ("ISTIO_META_DNS_AUTO_ALLOCATE", DNS),
+    ("ISTIO_META_DNS_CAPTURE", DNS),
+    ("ISTIO_META_ENABLE_HBONE", "there is no HBONE"),
+    ("MINIMUM_DRAIN_DURATION", "use terminationDrainDuration of proxy.istio.io/config"),
+    (OUTPUT_CERTS, "a sidecar keeps its certificate to itself"),
+    ("PROV_CERT", CERTIFICATES),
+];
+const OUTPUT_CERTS: &str = "OUTPUT_CERTS";
+
+/// Environment of the proxy that is asked for in vain, by its settings or by the pod's own `istio-proxy`.
+fn environment(subject: &Subject<'_>, agent: bool, merged: &PodSpec, warnings: &mut Vec<String>) {
+    // Citadel is the authority that there is.
+    let off = |value: &str| matches!(value, "" | "Citadel") || annotation::boolean(value) == Ok(false);
     let metadata = &subject.proxy_config.proxy_metadata;
     let proxies = merged.containers.iter().chain(merged.init_containers.iter().flatten());
     let environment =
         proxies.filter(|one| [PROXY, INIT].contains(&one.name.as_str())).flat_map(|one| one.env.iter().flatten());
-    let environment: BTreeSet<&str> =
-        environment.filter(|one| one.value.as_deref().is_some_and(on)).map(|one| one.name.as_str()).collect();
-    for name in CAPTURE {
-        let whence = if metadata.get(name).is_some_and(|value| on(value)) {
+    let environment: BTreeSet<&str> = environment
+        .filter(|one| one.value.as_deref().is_some_and(|value| !off(value)))
+        .map(|one| one.name.as_str())
+        .collect();
+    for (name, why) in IN_VAIN.into_iter().filter(|(name, _)| !(agent && *name == OUTPUT_CERTS)) {
+        let whence = if metadata.get(name).is_some_and(|value| !off(value)) {
             "proxyMetadata"
         } else if environment.contains(name) {
             "environment"
         } else {
             continue;
         };
-        warnings.push(format!(
-            "{whence} {name} has no effect: the proxy serves no DNS, so that DNS is not captured and names resolve by the pod's own name servers"
-        ));
+        warnings.push(format!("{whence} {name} has no effect: {why}"));
     }
 }
 

@@ -32,6 +32,24 @@ fn what_cannot_be_done_or_will_surprise() {
             Expected::Warned("environment ISTIO_META_DNS_CAPTURE has no effect"),
         ),
         (
+            "certificates for somebody else",
+            "",
+            |pod| {
+                pod["metadata"]["annotations"] =
+                    json!({"proxy.istio.io/config": "proxyMetadata: {OUTPUT_CERTS: /etc/certs}"});
+            },
+            Expected::Warned("proxyMetadata OUTPUT_CERTS has no effect: a sidecar keeps its certificate to itself"),
+        ),
+        (
+            "HBONE",
+            "",
+            |pod| {
+                pod["metadata"]["annotations"] =
+                    json!({"proxy.istio.io/config": "proxyMetadata: {ISTIO_META_ENABLE_HBONE: \"true\"}"});
+            },
+            Expected::Warned("proxyMetadata ISTIO_META_ENABLE_HBONE has no effect: there is no HBONE"),
+        ),
+        (
             "DNS is not to be captured",
             "",
             |pod| {
