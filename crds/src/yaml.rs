@@ -202,12 +202,15 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, ReadError> {
 #[error("{0}")]
 pub struct ReadError(String);
 
-/// Writes one document, as readers of YAML 1.1 and 1.2 both understand it.
+/// Writes one document.
 pub fn to_string<T: Serialize>(value: &T) -> Result<String, YamlError> {
-    let fail = |message: String| YamlError { document: 0, line: 1, message };
-    let value = serde_json::to_value(value).map_err(|error| fail(error.to_string()))?;
-    let text = serde_yaml::to_string(&plain::mark(value)).map_err(|error| fail(error.to_string()))?;
-    Ok(plain::unmark(&text))
+    serde_yaml::to_string(value).map_err(|error| YamlError { document: 0, line: 1, message: error.to_string() })
+}
+
+/// Writes one document of somebody else's, so that readers of YAML 1.1, `kubectl` among them, understand every string in it as
+/// one.
+pub fn to_string_1_1(value: Value) -> Result<String, YamlError> {
+    to_string(&plain::mark(value)).map(|text| plain::unmark(&text))
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub(super) fn text(source: &Source, settings: &Settings, namespace: &str) -> Res
         let rendered = if part.is_json() {
             serde_json::to_string_pretty(&outcome.document).map(|json| json + "\n").map_err(|error| error.to_string())
         } else {
-            crds::yaml::to_string(&outcome.document).map_err(|error| error.to_string())
+            crds::yaml::to_string_1_1(outcome.document).map_err(|error| error.to_string())
         };
         match rendered {
             Ok(text) => written.push(text),
@@ -150,6 +150,17 @@ mod tests {
         assert!(found.ends_with("\n--- # last\nkind: X\n"), "{found}");
         assert_eq!(found.matches("name: istio-proxy\n").count(), 1, "{found}");
         assert_eq!(crds::yaml::documents(&found).len(), 3);
+    }
+
+    /// `kubectl` would read `value: yes` as a boolean, and the API server refuse it.
+    #[test]
+    fn strings_stay_strings_to_kubectl() {
+        let input = DEPLOYMENT
+            .replace("image: a}", "image: a, args: [\"yes\", \"1_0\"], env: [{name: \"ON\", value: \"off\"}]}");
+        let (found, _) = injected(&input);
+        for part in ["- \"yes\"\n", "- \"1_0\"\n", "name: \"ON\"\n", "value: \"off\"\n"] {
+            assert!(found.contains(part), "{part}: {found}");
+        }
     }
 
     #[test]
