@@ -44,12 +44,14 @@ fn repeated<T, M: PartialEq>(c: &mut Checker, name: &str, routes: &[T], matches:
 
 /// Matches of requests that an earlier one covers.
 fn covered(c: &mut Checker, routes: &[HttpRoute]) {
-    let mut earlier: Vec<(String, &HttpMatchRequest)> = Vec::new();
+    let mut earlier: Vec<(String, HttpMatchRequest)> = Vec::new();
     for (index, route) in routes.iter().enumerate() {
         let of_others = earlier.len();
         for (place, m) in route.matches.iter().enumerate() {
             let own = format!("http[{index}].match[{place}]");
-            if let Some((other, _)) = earlier.iter().find(|(_, other)| covers(other, m)) {
+            // What it is called makes no difference to what it matches.
+            let m = HttpMatchRequest { name: String::new(), stat_prefix: String::new(), ..m.clone() };
+            if let Some((other, _)) = earlier.iter().find(|(_, other)| *other == m || covers(other, &m)) {
                 c.warn(&own, format!("is never reached: {other} matches every request that it matches"));
             }
             earlier.push((own, m));
@@ -61,21 +63,15 @@ fn covered(c: &mut Checker, routes: &[HttpRoute]) {
     }
 }
 
-/// Whether `a` matches every request that `b` matches. Of paths only prefixes are compared, and what is the same: an exact
-/// path behind a prefix is how people write down what they mean.
+/// Whether `a` matches every request that `b` matches. Of paths only prefixes are compared: an exact path behind a prefix is
+/// how people write down what they mean.
 fn covers(a: &HttpMatchRequest, b: &HttpMatchRequest) -> bool {
-    // The rest is the same if what is compared here is taken over from the other.
-    let names =
-        |m: &HttpMatchRequest| HttpMatchRequest { name: String::new(), stat_prefix: String::new(), ..m.clone() };
-    if names(a) == names(b) {
-        return true;
-    }
     let (Some(of_a), Some(of_b)) = (&a.uri, &b.uri) else { return false };
     let (StringMatcher::Prefix(of_a), StringMatcher::Prefix(of_b)) = (of_a.matcher(), of_b.matcher()) else {
         return false;
     };
     let prefix = if a.ignore_uri_case {
-        of_b.to_ascii_lowercase().starts_with(&of_a.to_ascii_lowercase())
+        of_b.get(..of_a.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(of_a))
     } else {
         of_b.starts_with(of_a) && (!b.ignore_uri_case || of_a.is_empty())
     };
