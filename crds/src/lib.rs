@@ -8,7 +8,7 @@
 //! * [`install`]: our own MeshInstall
 //! * [`meshconfig`]: the settings of a mesh and of a proxy
 //! * [`parse()`]: from JSON to a type, with errors that name the field; [`yaml`]: the only reader and writer of YAML
-//! * [`check`]: what a check says; [`host`], [`protocol`], [`pattern`]: the words that rules are written in
+//! * [`check`]: what a check says; [`host`], [`protocol`], [`pattern`], [`quantity`]: the words that rules are written in
 //! * [`manifests()`]: the CustomResourceDefinitions as files; [`schemas()`]: their schemas, as the program reads them
 
 pub mod check;
@@ -25,6 +25,7 @@ pub mod networking;
 mod parse;
 pub mod pattern;
 pub mod protocol;
+pub mod quantity;
 mod schema;
 pub mod security;
 pub mod selector;

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use xds::node::ProxyType;
 
 use crate::admin::{LogLevel, Metrics};
 use crate::agent::environment::Environment;
-use crate::agent::lifecycle::{Lifecycle, Phase};
+use crate::agent::lifecycle::{Lifecycle, Phase, told_to_end};
 use crate::agent::readiness::Readiness;
 use crate::agent::{self, Shared};
 use crate::listen::drain::{self, DrainRules, Traffic};
@@ -156,12 +155,9 @@ fn end_on_signal(
     registry: Arc<Registry>,
     rules: DrainRules,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = told_to_end()?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        told.await;
         readiness.draining();
         lifecycle.advance(Phase::Draining);
         tracing::info!(?rules, "drains");

@@ -1,5 +1,8 @@
 //! Serving, draining, quitting: asked for by a signal, by `/drain`, `/drain_listeners` or `/quitquitquit`.
 
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// Where a proxy is in its life; it only goes forward.
@@ -23,6 +26,17 @@ impl Default for Lifecycle {
     fn default() -> Self {
         Self { phase: watch::Sender::new(Phase::Serving) }
     }
+}
+
+/// Until the process is told to end, by SIGTERM or SIGINT.
+pub fn told_to_end() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 impl Lifecycle {

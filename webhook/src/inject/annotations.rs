@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use crds::meshconfig::{InterceptionMode, ProxyConfig};
+use crds::quantity::amount;
 use k8s_openapi::api::core::v1::{Volume, VolumeMount};
 pub(crate) use names::annotations::STATUS_PORT;
 use names::annotations::{DISCOVERY_ADDRESS, NATIVE_SIDECAR, PROXY_CONFIG};
 use names::ports;
 use serde_json::{Map, Value};
-
-use super::quantity::amount;
 
 pub(crate) const INTERCEPTION_MODE: &str = "sidecar.istio.io/interceptionMode";
 pub(crate) const INITIAL_DELAY: &str = "readiness.status.sidecar.istio.io/initialDelaySeconds";

@@ -26,7 +26,6 @@ pub mod patch;
 mod pod_security;
 mod probes;
 mod prometheus;
-mod quantity;
 mod redirection;
 mod render;
 mod resources;

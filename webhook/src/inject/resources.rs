@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use crds::quantity::amount;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::annotations as annotation;
-use super::quantity::amount;
 use super::subject::Subject;
 use super::{INIT, PROXY, VALIDATION};
 

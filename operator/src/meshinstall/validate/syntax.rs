@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crds::install::Resources;
+use crds::quantity::amount;
 use names::images;
 
 use super::Invalid;
@@ -147,34 +148,9 @@ pub(super) fn resources(field: &str, resources: Option<&Resources>) -> Result<()
     Ok(())
 }
 
-/// A quantity as a number; the schema has checked its form.
-fn amount(text: &str) -> Option<f64> {
-    const UNITS: [(&str, f64); 13] = [
-        ("Ki", 1024.0),
-        ("Mi", 1_048_576.0),
-        ("Gi", 1_073_741_824.0),
-        ("Ti", 1_099_511_627_776.0),
-        ("Pi", 1_125_899_906_842_624.0),
-        ("Ei", 1_152_921_504_606_846_976.0),
-        ("n", 1e-9),
-        ("u", 1e-6),
-        ("m", 1e-3),
-        ("k", 1e3),
-        ("M", 1e6),
-        ("G", 1e9),
-        ("T", 1e12),
-    ];
-    let unit = UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
-    let (number, factor) = unit.unwrap_or_else(|| match text.strip_suffix('P') {
-        Some(number) => (number, 1e15),
-        None => text.strip_suffix('E').map_or((text, 1.0), |number| (number, 1e18)),
-    });
-    Some(number.parse::<f64>().ok()? * factor)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{amount, hub, image, key, object_name, value};
+    use super::{hub, image, key, object_name, value};
 
     #[test]
     fn names_as_kubernetes_and_registries_take_them() {
@@ -214,21 +190,6 @@ mod tests {
             [("docker.io/forestay", true), ("localhost:5000", true), ("registry example", false), ("a/", true)]
         {
             assert_eq!(hub("f", text).is_ok(), good, "hub {text:?}");
-        }
-    }
-
-    #[test]
-    fn quantities_are_numbers() {
-        for (text, number) in [
-            ("100m", 0.1),
-            ("1", 1.0),
-            ("0.5Gi", 536_870_912.0),
-            ("2k", 2000.0),
-            ("1E", 1e18),
-            ("1e3", 1000.0),
-            ("-1", -1.0),
-        ] {
-            assert_eq!(amount(text), Some(number), "{text}");
         }
     }
 }

@@ -14,13 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::app_metrics::Failures;
 use super::certificate::{Certificates, Counts};
 use super::environment::{Environment, Grpc};
-use super::lifecycle::{Lifecycle, Phase};
+use super::lifecycle::{Lifecycle, Phase, told_to_end};
 use super::readiness::Readiness;
 use super::status::Status;
 use super::{ListenError, answer};
@@ -135,12 +134,9 @@ fn end_on_signal(
     readiness: Arc<Readiness>,
     drain: Duration,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = told_to_end()?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        told.await;
         readiness.draining();
         lifecycle.advance(Phase::Draining);
         tracing::info!(?drain, "drains");

@@ -1,7 +1,7 @@
 //! Kubernetes' resource quantities, such as `100m` or `128Mi`.
 
 /// A quantity as a number.
-pub(crate) fn amount(value: &str) -> Option<f64> {
+pub fn amount(value: &str) -> Option<f64> {
     const UNITS: [(&str, f64); 16] = [
         ("", 1.0),
         ("n", 1e-9),
@@ -43,6 +43,8 @@ mod tests {
             ("100m", Some(0.1)),
             ("2e3", Some(2000.0)),
             ("1E", Some(1e18)),
+            ("2k", Some(2000.0)),
+            ("0.5Gi", Some(536_870_912.0)),
             ("1Ki", Some(1024.0)),
             ("-1", Some(-1.0)),
             ("", None),
