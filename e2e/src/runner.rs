@@ -111,7 +111,18 @@ fn run_group(group: &Group, scenarios: &[&Scenario], output: &Path, tally: &mut 
 
     let prepare =
         Scenario { name: "prepare", about: "", deadline: Duration::from_mins(5), foundation: true, run: group.prepare };
-    let mut sound = attempt(&kube_box, &prepare).map_err(|error| format!("prepare the group: {error:#}"));
+    let try_one = |scenario: &Scenario| {
+        let since = jiff::Timestamp::now();
+        attempt(&kube_box, scenario).map_err(|error| {
+            let folder = output.join(group.name).join(scenario.name);
+            let trouble = outer.block_on(kube_box.trouble(since));
+            let collected = outer.block_on(kube_box.collect(&folder));
+            let seen = collected.map_or_else(|error| format!("{error:#}"), |()| folder.display().to_string());
+            let lines: Vec<String> = trouble.iter().map(|line| format!("\n     {line}")).collect();
+            format!("{error:#}{}\n     collected: {seen}", lines.concat())
+        })
+    };
+    let mut sound = try_one(&prepare).map_err(|error| format!("prepare the group: {error}"));
     for scenario in scenarios {
         let begun = Instant::now();
         let name = format!("{}/{}", group.name, scenario.name);
@@ -119,18 +130,11 @@ fn run_group(group: &Group, scenarios: &[&Scenario], output: &Path, tally: &mut 
             report(tally, &name, begun.elapsed(), &Err(format!("not tried, it is built on what failed: {broken}")));
             continue;
         }
-        let result = attempt(&kube_box, scenario);
+        let result = try_one(scenario);
         if scenario.foundation && result.is_err() {
             sound = Err(name.clone());
         }
-        if let Err(error) = &result {
-            let folder = output.join(group.name).join(scenario.name);
-            let collected = outer.block_on(kube_box.collect(&folder));
-            let seen = collected.map_or_else(|error| format!("{error:#}"), |()| folder.display().to_string());
-            report(tally, &name, begun.elapsed(), &Err(format!("{error:#}\n     collected: {seen}")));
-        } else {
-            report(tally, &name, begun.elapsed(), &Ok(()));
-        }
+        report(tally, &name, begun.elapsed(), &result);
     }
 
     let stopping = Instant::now();

@@ -49,8 +49,12 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// How many lines of each failure are told.
+/// How many lines of each failure are told: the first, and of a scenario the last as well, which say what the mesh's programs
+/// and Kubernetes warned of.
 const TOLD: usize = 10;
+const TOLD_LAST: usize = 17;
+/// How the last line of a scenario's failure begins.
+const COLLECTED: &str = "     collected: ";
 
 /// The tests that failed, with the first lines of what each said.
 ///
@@ -71,9 +75,16 @@ pub(crate) fn failures(output: &str) -> Vec<Vec<String>> {
         } else if inside
             && !line.trim().is_empty()
             && let Some(failure) = failures.last_mut()
-            && failure.len() < TOLD
         {
             failure.push(format!("  {line}"));
+            inside = !line.starts_with(COLLECTED);
+        }
+    }
+    for failure in &mut failures {
+        let last = if failure.first().is_some_and(|line| line.starts_with("FAIL ")) { TOLD_LAST } else { 0 };
+        if failure.len() > TOLD + last {
+            let left_out = (last > 0).then(|| "       ...".to_owned());
+            failure.splice(TOLD..failure.len() - last, left_out);
         }
     }
     failures
@@ -81,7 +92,7 @@ pub(crate) fn failures(output: &str) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tally, failures};
+    use super::{TOLD, TOLD_LAST, Tally, failures};
 
     #[test]
     fn closing_lines_of_every_runner_are_summed() {
@@ -111,5 +122,19 @@ mod tests {
                 vec!["FAIL install/gone (12.1 s): it is not", "       collected: /tmp/x"],
             ]
         );
+    }
+
+    #[test]
+    fn of_a_long_failure_the_first_lines_are_told_and_of_a_scenario_the_last() {
+        let described: String = (1..=40).map(|line| format!("     described {line}\n")).collect();
+        let scenario =
+            format!("FAIL install/gone (12.1 s): it is not\n{described}     collected: /tmp/x\n    of the next\n");
+        let told = failures(&scenario).concat();
+        assert_eq!(told.len(), TOLD + 1 + TOLD_LAST);
+        assert_eq!(told[9..12], ["       described 9", "       ...", "       described 25"]);
+        assert_eq!(told.last().unwrap(), "       collected: /tmp/x");
+
+        let test = format!("---- a::c stdout ----\n{described}stack backtrace:\n");
+        assert_eq!(failures(&test).concat().len(), TOLD);
     }
 }

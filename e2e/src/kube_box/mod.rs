@@ -2,7 +2,8 @@
 //! part, so that killing it ends everything at once.
 //!
 //! * on the harness's side: `start` builds and starts a box, `access` uses one (kubectl, HTTP, clients), `control`
-//!   hurts its parts, [`destroy()`] removes one, alive or half-dead, `collect` keeps what a failure needs;
+//!   hurts its parts, [`destroy()`] removes one, alive or half-dead, `collect` keeps what a failure needs and `trouble` tells the
+//!   most of it in a few lines;
 //! * in the box: `init` supervises the parts, after `cage` has set up network and mounts; `load_balancer` and
 //!   `forwarder` live in it;
 //! * what both know: `layout` (paths, addresses), `part` (binaries and flags), `config` and `pki` (files).
@@ -29,6 +30,7 @@ mod netns;
 mod part;
 mod pki;
 mod start;
+mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -225,6 +227,11 @@ impl KubeBox {
     /// Copies everything that helps to understand a failure into `folder`.
     pub async fn collect(&self, folder: &Path) -> Result<()> {
         collect::collect(self, folder).await
+    }
+
+    /// The few lines that tell most about what went wrong since then.
+    pub async fn trouble(&self, since: jiff::Timestamp) -> Vec<String> {
+        trouble::since(self, since).await
     }
 }
 
