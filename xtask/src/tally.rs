@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn of_a_long_failure_the_first_lines_are_told_and_of_a_scenario_the_last() {
-        let described: String = (1..=40).map(|line| format!("     described {line}\n")).collect();
+        let described = (1..=40).fold(String::new(), |all, line| format!("{all}     described {line}\n"));
         let scenario =
             format!("FAIL install/gone (12.1 s): it is not\n{described}     collected: /tmp/x\n    of the next\n");
         let told = failures(&scenario).concat();
