@@ -105,7 +105,7 @@ fn obstacle(mesh: &Mesh, addon: AddonKind, found: &[Found], is_there: bool) -> O
                     addon.as_str()
                 ),
             },
-            ApplyError::Request { .. } => failed(addon, Reason::ApplyFailed, error),
+            ApplyError::Request { .. } | ApplyError::Overtaken { .. } => failed(addon, Reason::ApplyFailed, error),
         });
     }
     // Two that begin at the same time: the older one has it. One that has it already keeps it.

@@ -11,6 +11,7 @@ use kube::{Client, ResourceExt};
 use names::{annotations, labels, resources};
 use serde_json::{Value, json};
 
+use super::basis::Basis;
 use super::build::{self, Rendered};
 use super::mesh::Mesh;
 use super::status;
@@ -34,6 +35,12 @@ pub(crate) enum ApplyError {
         owner: String,
         /// The MeshInstall that it was made for, if it was made for one.
         installed_by: Option<String>,
+    },
+    /// It is not what the new one was made from any more; nothing has been written over it.
+    #[error("{object} has changed meanwhile")]
+    Overtaken {
+        /// `Secret istio-system/istio-sidecar-injector-ca`.
+        object: String,
     },
     /// The API server's words.
     #[error("{object}: {}", words(source))]
@@ -250,10 +257,46 @@ pub(crate) async fn write(client: &Client, rendered: &Rendered) -> Result<Dynami
     // with their managers.
     // Strict, so that a field that the API server does not know is told, and not dropped in silence.
     let params = PatchParams::apply(resources::OPERATOR).force().validation_strict();
-    api(client, rendered)
-        .patch(&rendered.object.name_any(), &params, &Patch::Apply(&rendered.object))
-        .await
-        .map_err(|source| ApplyError::Request { object: rendered.display(), source })
+    let (api, name) = (api(client, rendered), rendered.object.name_any());
+    let written = match &rendered.basis {
+        None => api.patch(&name, &params, &Patch::Apply(&rendered.object)).await,
+        Some(basis) => {
+            let there = match basis {
+                Basis::Absent => Basis::of(Some(&claim(&api, rendered).await?)),
+                present @ Basis::Present { .. } => present.clone(),
+            };
+            api.patch(&name, &params, &Patch::Apply(over(&rendered.object, there))).await
+        }
+    };
+    written.map_err(|source| failed(rendered, source))
+}
+
+/// Takes the name of an object that was not there; who comes second is refused. Server-side apply has no word for "only if
+/// it is absent". What it is to hold is applied afterwards, so that it has one manager and can be taken out again.
+async fn claim(api: &Api<DynamicObject>, rendered: &Rendered) -> Result<DynamicObject, ApplyError> {
+    let mut empty = rendered.object.clone();
+    empty.data.as_object_mut().into_iter().for_each(|fields| fields.retain(|name, _| name == "type"));
+    let params = PostParams { field_manager: Some(resources::OPERATOR.into()), ..PostParams::default() };
+    api.create(&params, &empty).await.map_err(|source| failed(rendered, source))
+}
+
+/// The object with what the API server is to find in its place.
+fn over(object: &DynamicObject, there: Basis) -> DynamicObject {
+    let mut object = object.clone();
+    if let Basis::Present { uid, resource_version } = there {
+        object.metadata.uid = uid;
+        object.metadata.resource_version = resource_version;
+    }
+    object
+}
+
+fn failed(rendered: &Rendered, source: kube::Error) -> ApplyError {
+    match source {
+        kube::Error::Api(answer) if answer.code == 409 && rendered.basis.is_some() => {
+            ApplyError::Overtaken { object: rendered.display() }
+        }
+        source => ApplyError::Request { object: rendered.display(), source },
+    }
 }
 
 /// A Deployment whose number of pods the spec leaves to an autoscaler, or to whoever scales it. Server-side apply takes a

@@ -2,13 +2,15 @@
 //!
 //! [`dereference`] (read what it names) -> [`validate`] (what it means, or which field is wrong) -> [`build`] (plain
 //! objects) -> [`apply`] -> [`prune`] -> [`status`]; [`upgrade`] gives each object its turn on the way to another version;
-//! [`applyset`] is the record of what was made;
-//! [`finalize`] and [`purge`] when it is deleted, called by [`deletion`]. [`authority`] says why the mesh's own certificate authority cannot be used, [`trust`] is the webhook's
-//! certificate authority, [`mesh_config`] and [`profile`] what a spec starts from; [`injection`] is for the command line.
+//! [`applyset`] is the record of what was made, [`basis`] what an object must still find when it is written;
+//! [`finalize`] and [`purge`] when it is deleted, called by [`deletion`]. [`authority`] says why the mesh's own
+//! certificate authority cannot be used, [`trust`] is the webhook's certificate authority, [`mesh_config`] and [`profile`]
+//! what a spec starts from; [`injection`] is for the command line.
 
 pub(crate) mod apply;
 pub(crate) mod applyset;
 mod authority;
+mod basis;
 pub(crate) mod build;
 mod deletion;
 pub(crate) mod dereference;

@@ -18,7 +18,7 @@ use kube::{Client, Resource, ResourceExt};
 use names::resources;
 use serde_json::{Value, from_value, json};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::apply::{self, ApplyError, Done, Outcome};
 use super::applyset::Record;
@@ -45,6 +45,9 @@ use crate::usage::Usage;
 
 /// How soon a MeshInstall that does not fit beside something else is looked at again: what it collides with is not watched.
 const RECHECK: Duration = Duration::from_secs(10);
+
+/// How soon a reconciliation begins again that somebody else was faster than: the watch is about to tell what they wrote.
+const OVERTAKEN: Duration = Duration::from_millis(200);
 
 /// What a reconciliation works with.
 pub(crate) struct Context {
@@ -180,6 +183,10 @@ async fn bring_about(context: &Context, install: &MeshInstall) -> Result<Action,
                 matches!(invalid.reason, Reason::InvalidSpec | Reason::UnknownVersion | Reason::VersionSkipped);
             Ok(if fixable_by_the_spec_alone { Action::await_change() } else { Action::requeue(RECHECK) })
         }
+        Err(Stop::Failed(Error::Apply(error @ ApplyError::Overtaken { .. }))) => {
+            debug!(meshinstall = %install.name_any(), "{error}");
+            Ok(Action::requeue(OVERTAKEN))
+        }
         Err(Stop::Failed(error)) => {
             let reason = match &error {
                 Error::Apply(ApplyError::Foreign { .. }) => Reason::ForeignObject,
@@ -294,7 +301,7 @@ async fn keep_data(context: &Context, install: &MeshInstall, owned: &[Owned], su
 }
 
 /// The webhook's certificate authority as it should be now. The watch may be behind what this process has written, so
-/// before anything about it changes the Secret itself is read.
+/// before anything about it changes the Secret itself is read; and it is written over what was read only.
 async fn authority(
     context: &Context,
     watched: Option<&Secret>,

@@ -1,14 +1,21 @@
 //! What is done about objects: brought in, and taken away in order.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use http::{Method, Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::{ApiResource, DynamicObject};
+use kube::client::Body;
+use kube::core::Status;
 use names::annotations;
 use serde_json::{Value, json};
+use tower::BoxError;
 
-use super::apply::{Step, decide};
+use super::apply::{ApplyError, Step, bring_in, decide};
+use super::basis::Basis;
 use super::build::Rendered;
 use super::finalize::{Next, grace, next};
 use super::mesh::Component;
@@ -209,4 +216,104 @@ fn what_is_on_its_way_out_is_not_deleted_again() {
     }
     let status = deleting("Deleting, step 4 of 5", Some(2), None, NOW);
     assert_eq!(status.state.as_deref(), Some("Deleting"));
+}
+
+/// An API server that has one Secret, and what it was asked.
+#[derive(Clone)]
+struct Server {
+    secret: Arc<Mutex<Option<Value>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn with(secret: Option<Value>) -> Self {
+        Self { secret: Arc::new(Mutex::new(secret)), asked: Arc::default() }
+    }
+
+    fn client(&self) -> Client {
+        let server = self.clone();
+        Client::new(
+            tower::service_fn(move |request: Request<Body>| {
+                let server = server.clone();
+                async move {
+                    let (head, body) = request.into_parts();
+                    let body = serde_json::from_slice(&body.collect_bytes().await?)?;
+                    let (code, answer) = server.answer(&head.method, body);
+                    let response = Response::builder().status(code).body(Body::from(serde_json::to_vec(&answer)?))?;
+                    Ok::<_, BoxError>(response)
+                }
+            }),
+            "default",
+        )
+    }
+
+    fn answer(&self, method: &Method, mut body: Value) -> (u16, Value) {
+        let mut there = self.secret.lock().unwrap();
+        let named = |of: &Value| (of["metadata"]["uid"].clone(), of["metadata"]["resourceVersion"].clone());
+        let fits = match &*there {
+            Some(there) => method == Method::PATCH && named(there) == named(&body),
+            None => method == Method::POST,
+        };
+        self.asked.lock().unwrap().push(format!("{method} {} {}", named(&body).1, body["data"]));
+        if !fits {
+            let status = Status::failure("the object has been modified", "Conflict").with_code(409);
+            return (409, serde_json::to_value(status).unwrap());
+        }
+        let next = named(&body).1.as_str().map_or(1, |version| version.parse::<u32>().unwrap() + 1);
+        body["metadata"]["uid"] = json!("u");
+        body["metadata"]["resourceVersion"] = json!(next.to_string());
+        *there = Some(body.clone());
+        (200, body)
+    }
+}
+
+/// The webhook's authority, made from what was found.
+fn authority(found: Option<&DynamicObject>) -> Rendered {
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": {"name": "istio-sidecar-injector-ca", "namespace": "istio-system"},
+        "type": "Opaque",
+        "data": {"ca-cert.pem": "bmV3"},
+    }))
+    .expect("a Secret");
+    Rendered::new(Component::Configuration, &secret).expect("rendered").made_from(Basis::of(found))
+}
+
+#[tokio::test]
+async fn what_was_made_from_what_is_there_is_written_over_that_alone() {
+    let secret = |version: &str, data: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": "istio-sidecar-injector-ca", "namespace": "istio-system", "uid": "u", "resourceVersion": version,
+            },
+            "type": "Opaque",
+            "data": {"ca-cert.pem": data},
+        })
+    };
+    let object = |value: &Value| serde_json::from_value::<DynamicObject>(value.clone()).unwrap();
+    let (read, newer) = (secret("7", "b2xk"), secret("8", "b3RoZXI="));
+    let new = r#"{"ca-cert.pem":"bmV3"}"#;
+    #[rustfmt::skip]
+    let rows = [
+        ("absent, still absent", None, None, vec!["POST null null".to_owned(), format!(r#"PATCH "1" {new}"#)], true),
+        ("absent, made by somebody meanwhile", None, Some(&newer), vec!["POST null null".to_owned()], false),
+        ("as it was read", Some(&read), Some(&read), vec![format!(r#"PATCH "7" {new}"#)], true),
+        ("changed by somebody meanwhile", Some(&read), Some(&newer), vec![format!(r#"PATCH "7" {new}"#)], false),
+    ];
+    for (name, found, there, asked, written) in rows {
+        let found = found.map(object);
+        let server = Server::with(there.cloned());
+        let current = found.clone().map(Arc::new);
+        let result = bring_in(&server.client(), authority(found.as_ref()), current, true).await;
+        assert_eq!(*server.asked.lock().unwrap(), asked, "{name}");
+        let now = server.secret.lock().unwrap().clone().unwrap();
+        if written {
+            assert!(result.is_ok(), "{name}: {result:?}");
+            assert_eq!(now["data"]["ca-cert.pem"], "bmV3", "{name}");
+        } else {
+            assert!(matches!(result, Err(ApplyError::Overtaken { .. })), "{name}: {result:?}");
+            assert_eq!(Some(&now), there, "{name}: it is as somebody made it");
+        }
+    }
 }

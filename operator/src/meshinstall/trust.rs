@@ -17,6 +17,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
+use super::basis::Basis;
+
 /// How long an authority is good for.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// How old it is when the next one is announced: two thirds.
@@ -45,6 +47,8 @@ pub(crate) struct WebhookCa {
     present: Pair,
     next: Option<Pair>,
     previous: Option<String>,
+    /// The Secret that it was settled from.
+    basis: Basis,
 }
 
 /// A certificate with its key, PEM.
@@ -94,12 +98,12 @@ impl WebhookCa {
     #[cfg(test)]
     pub(crate) fn fixed(cert: &str, key: &str) -> Self {
         let present = Pair { cert: cert.to_owned(), key: key.to_owned(), made: Timestamp::UNIX_EPOCH };
-        Self { present, next: None, previous: None }
+        Self { present, next: None, previous: None, basis: Basis::Absent }
     }
 
     /// Makes a new authority.
     fn generate(now: Timestamp) -> Result<Self, rcgen::Error> {
-        Ok(Self { present: Pair::generate(now)?, next: None, previous: None })
+        Ok(Self { present: Pair::generate(now)?, next: None, previous: None, basis: Basis::Absent })
     }
 
     /// Reads the Secret; nothing when it holds no usable authority.
@@ -108,7 +112,7 @@ impl WebhookCa {
         let text = |key: &str| data.get(key).and_then(|ByteString(bytes)| String::from_utf8(bytes.clone()).ok());
         let present = Pair::read(text(CERT)?, text(KEY)?)?;
         let next = text(NEXT_CERT).zip(text(NEXT_KEY)).and_then(|(cert, key)| Pair::read(cert, key));
-        Some(Self { present, next, previous: text(PREVIOUS_CERT) })
+        Some(Self { present, next, previous: text(PREVIOUS_CERT), basis: Basis::of(Some(secret)) })
     }
 
     /// What the Secret should hold now. `last` is what this process has seen in it: replicas serve with certificates of
@@ -119,10 +123,16 @@ impl WebhookCa {
             Some(secret) => Self::read(secret).or(last),
             None => last.map(|last| last.announce(now)).transpose()?,
         };
-        match found {
-            Some(ca) => ca.advance(now),
-            None => Self::generate(now),
-        }
+        let settled = match found {
+            Some(ca) => ca.advance(now)?,
+            None => Self::generate(now)?,
+        };
+        Ok(Self { basis: Basis::of(secret), ..settled })
+    }
+
+    /// What it may be written over.
+    pub(crate) fn basis(&self) -> &Basis {
+        &self.basis
     }
 
     /// The same, or the next step of a replacement.
@@ -198,8 +208,9 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
     use k8s_openapi::ByteString;
     use k8s_openapi::api::core::v1::Secret;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-    use super::{KEY, WebhookCa};
+    use super::{Basis, KEY, WebhookCa};
 
     const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
@@ -215,9 +226,18 @@ mod tests {
         Secret { data: Some(ca.data()), ..Secret::default() }
     }
 
+    /// One that stands in a Secret.
+    fn made() -> WebhookCa {
+        later(&WebhookCa::generate(START).unwrap(), START)
+    }
+
     /// One more look at what the Secret holds.
     fn later(ca: &WebhookCa, now: Timestamp) -> WebhookCa {
         WebhookCa::settle(Some(&secret(ca)), None, now).unwrap()
+    }
+
+    fn metadata(version: &str) -> ObjectMeta {
+        ObjectMeta { uid: Some("u".into()), resource_version: Some(version.into()), ..ObjectMeta::default() }
     }
 
     fn broken(ca: &WebhookCa) -> Secret {
@@ -228,7 +248,7 @@ mod tests {
 
     #[test]
     fn an_authority_reads_back_from_its_secret_whatever_step_it_is_at() {
-        let first = WebhookCa::generate(START).unwrap();
+        let first = made();
         let announced = first.clone().announce(START + days(1)).unwrap();
         let both = WebhookCa { previous: Some(first.present.cert.clone()), ..announced.clone() };
         for ca in [first, announced, both] {
@@ -238,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_year_in_the_life_of_an_authority() {
-        let first = WebhookCa::generate(START).unwrap();
+        let first = made();
         for (name, age) in [("new", 0), ("half a year", 182), ("just before two thirds", 243)] {
             assert_eq!(later(&first, START + days(age)), first, "{name}");
         }
@@ -264,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_announcement_that_the_operator_slept_through_is_made_anew() {
-        let announced = WebhookCa::generate(START).unwrap().announce(START).unwrap();
+        let announced = made().announce(START).unwrap();
         let again = later(&announced, START + days(3));
         assert_eq!(again.present, announced.present, "not used before API servers have heard of it");
         assert_eq!(again.next.as_ref().map(|next| next.made), Some(START + days(3)));
@@ -272,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_gone_or_damaged() {
-        let ca = WebhookCa::generate(START).unwrap();
+        let ca = made();
         let now = START + days(1);
         let settle = |secret: Option<&Secret>, last| WebhookCa::settle(secret, last, now).unwrap();
         assert_eq!(settle(Some(&broken(&ca)), Some(ca.clone())), ca, "damaged: put back");
@@ -286,6 +306,13 @@ mod tests {
             assert_ne!(new.present, ca.present, "{name}");
             assert_eq!((new.next, new.previous), (None, None), "{name}");
         }
+        let named = Secret { metadata: metadata("7"), ..secret(&ca) };
+        let basis = |secret: Option<&Secret>| settle(secret, Some(ca.clone())).basis().clone();
+        assert_eq!(basis(None), Basis::Absent, "deleted: written only if it is still absent");
+        for of in [named.clone(), Secret { metadata: metadata("7"), ..broken(&ca) }] {
+            assert_eq!(basis(Some(&of)), Basis::of(Some(&named)), "written over this version alone");
+        }
+
         let mut half = ca.clone().announce(now).unwrap();
         half.next.as_mut().unwrap().key.clear();
         assert_eq!(settle(Some(&secret(&half)), None), ca, "an announcement without its key is none");
@@ -293,7 +320,7 @@ mod tests {
 
     #[test]
     fn an_expired_authority_is_not_trusted_any_more() {
-        let old = WebhookCa::generate(START).unwrap();
+        let old = made();
         let new = later(&old, START + days(400));
         assert_ne!(new.present.cert, old.present.cert);
         assert_eq!((new.next, new.previous), (None, None));

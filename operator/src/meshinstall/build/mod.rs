@@ -60,7 +60,8 @@ pub(crate) fn build(mesh: &Mesh, ca: &WebhookCa, admission: Admission) -> Result
         if admission.validation {
             objects.push(Rendered::new(Component::Webhook, &webhook_configuration::validating(mesh, ca))?);
         }
-        objects.push(Rendered::new(Component::Configuration, &webhook_ca_secret::build(mesh, ca))?);
+        let secret = Rendered::new(Component::Configuration, &webhook_ca_secret::build(mesh, ca))?;
+        objects.push(secret.made_from(ca.basis().clone()));
         objects.push(Rendered::new(Component::Configuration, &injector_config_map::build(mesh)?)?);
     }
     if mesh.webhook.is_some() || mesh.control_plane.is_some() {

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use webhook::inject::strategic::{MergeError, merge};
 
+use crate::meshinstall::basis::Basis;
 use crate::meshinstall::mesh::Component;
 
 /// An object that could not be written down.
@@ -31,6 +32,8 @@ pub(crate) struct Rendered {
     pub(crate) object: DynamicObject,
     /// Started and changed only once the control plane is available; put back at any time.
     pub(crate) after_control_plane: bool,
+    /// What it was made from; most objects are made from the spec alone.
+    pub(crate) basis: Option<Basis>,
 }
 
 impl Rendered {
@@ -40,7 +43,7 @@ impl Rendered {
         K: Resource<DynamicType = ()> + Serialize,
     {
         let object = hashed(serde_json::to_value(object)?)?;
-        Ok(Self { component, resource: ApiResource::erase::<K>(&()), object, after_control_plane: false })
+        Ok(Self { component, resource: ApiResource::erase::<K>(&()), object, after_control_plane: false, basis: None })
     }
 
     /// Lays those of the spec's patches over it that are for its kind.
@@ -60,6 +63,10 @@ impl Rendered {
 
     pub(crate) fn after_control_plane(self) -> Self {
         Self { after_control_plane: true, ..self }
+    }
+
+    pub(crate) fn made_from(self, basis: Basis) -> Self {
+        Self { basis: Some(basis), ..self }
     }
 
     /// The hash of what was rendered.
