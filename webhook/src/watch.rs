@@ -191,8 +191,10 @@ pub(crate) async fn settings(
 ) {
     let mut reread = true;
     loop {
-        let mesh = sources.mesh.borrow_and_update().clone();
-        let injector = sources.injector.borrow_and_update().clone();
+        // Of two sources that change at once one wakes, and here both are taken to have been seen.
+        let (mesh, mesh_changed) = seen(&mut sources.mesh);
+        let (injector, injector_changed) = seen(&mut sources.injector);
+        reread |= mesh_changed || injector_changed;
         let nodes = sources.nodes.borrow_and_update().clone();
         let namespaces = sources.namespaces.borrow_and_update().clone();
         if let (Some(mesh), Some(injector), Some(nodes), Some(namespaces)) = (mesh, injector, nodes, namespaces) {
@@ -204,19 +206,28 @@ pub(crate) async fn settings(
                 Some(last) => {
                     current.send_replace(Some(Arc::new(Settings::clone(&last).within(cluster))));
                 }
-                None => read(&revision, (mesh, injector), cluster, &metrics, &current),
+                None => {
+                    read(&revision, (mesh, injector), cluster, &metrics, &current);
+                    reread = false;
+                }
             }
         }
         let changed = tokio::select! {
             changed = sources.mesh.changed() => { reread = true; changed }
             changed = sources.injector.changed() => { reread = true; changed }
-            changed = sources.nodes.changed() => { reread = false; changed }
-            changed = sources.namespaces.changed() => { reread = false; changed }
+            changed = sources.nodes.changed() => changed,
+            changed = sources.namespaces.changed() => changed,
         };
         if changed.is_err() {
             return;
         }
     }
+}
+
+/// The newest of a source, and whether it is newer than what was seen before.
+fn seen<T: Clone>(source: &mut watch::Receiver<T>) -> (T, bool) {
+    let newest = source.borrow_and_update();
+    (newest.clone(), newest.has_changed())
 }
 
 fn read(
@@ -353,6 +364,34 @@ mod tests {
             [false, true, false, false]
         );
         drop((nodes, namespaces));
+        task.abort();
+    }
+
+    /// A namespace is made in the moment in which the settings change, again and again: which of the two wakes is chance.
+    #[tokio::test]
+    async fn a_change_of_the_settings_is_not_lost_beside_another_change() {
+        let named = |domain: &str| map(&[("mesh", &format!("trustDomain: {domain}"))]);
+        let (mesh, mesh_receiver) = watch::channel(Some(named("first")));
+        let (_injector, injector) = watch::channel(Some(map(&[("config", ""), ("values", "{}")])));
+        let (_nodes, nodes) = watch::channel(Some(Nodes::new()));
+        let (namespaces, namespaces_receiver) = watch::channel(Some(Namespaces::new()));
+        let (sender, mut current) = watch::channel(None);
+        let sources = Sources { mesh: mesh_receiver, injector, nodes, namespaces: namespaces_receiver };
+        let task = tokio::spawn(settings("default".to_owned(), sources, Metrics::new(), sender));
+        current.changed().await.unwrap();
+        current.mark_unchanged();
+        for round in 0..32 {
+            let (domain, name) = (format!("domain-{round}"), format!("namespace-{round}"));
+            mesh.send_replace(Some(named(&domain)));
+            let made = std::sync::Arc::new(cluster::Namespace::new(BTreeMap::new(), BTreeMap::new()));
+            namespaces.send_modify(|all| drop(all.get_or_insert_default().insert(name.clone(), made)));
+            current.changed().await.unwrap();
+            let now = current.borrow_and_update().clone().unwrap();
+            assert_eq!(
+                (now.mesh.trust_domain.as_str(), now.cluster.namespace(&name).is_some()),
+                (domain.as_str(), true)
+            );
+        }
         task.abort();
     }
 
