@@ -25,6 +25,8 @@ struct State {
     events: Vec<(u64, Key, &'static str, Value)>,
     /// Plurals that are not served.
     absent: BTreeSet<String>,
+    /// Namespaces that end: nothing can be written there.
+    terminating: BTreeSet<String>,
     /// How often one object was read.
     reads: usize,
 }
@@ -40,8 +42,14 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 impl ApiServer {
     pub(crate) fn new() -> Self {
-        let state =
-            State { version: 1, objects: BTreeMap::new(), events: Vec::new(), absent: BTreeSet::new(), reads: 0 };
+        let state = State {
+            version: 1,
+            objects: BTreeMap::new(),
+            events: Vec::new(),
+            absent: BTreeSet::new(),
+            terminating: BTreeSet::new(),
+            reads: 0,
+        };
         Self { state: Arc::new(Mutex::new(state)), version: watch::Sender::new(1) }
     }
 
@@ -62,6 +70,16 @@ impl ApiServer {
             state.absent.remove(plural);
         } else {
             state.absent.insert(plural.to_owned());
+        }
+    }
+
+    /// A namespace ends, or no longer.
+    pub(crate) fn terminate(&self, namespace: &str, ends: bool) {
+        let mut state = self.state.lock().unwrap();
+        if ends {
+            state.terminating.insert(namespace.to_owned());
+        } else {
+            state.terminating.remove(namespace);
         }
     }
 
@@ -136,6 +154,9 @@ impl ApiServer {
         }
         if self.state.lock().unwrap().absent.contains(&plural) {
             return status(404, "the server could not find the requested resource");
+        }
+        if parts.method != Method::GET && self.state.lock().unwrap().terminating.contains(&namespace) {
+            return status(403, "unable to create new content in namespace because it is being terminated");
         }
         let key = |name: &str| (group_version.clone(), plural.clone(), namespace.clone(), name.to_owned());
         match (parts.method, name.as_str()) {
@@ -232,7 +253,11 @@ fn ok(object: &Value) -> Response<Body> {
 }
 
 fn status(code: u16, message: &str) -> Response<Body> {
-    let reason = if code == 404 { "NotFound" } else { "Conflict" };
+    let reason = match code {
+        403 => "Forbidden",
+        404 => "NotFound",
+        _ => "Conflict",
+    };
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": code,
     });

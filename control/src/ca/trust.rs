@@ -75,6 +75,13 @@ impl Known {
         }
     }
 
+    /// The namespace went away while the root was written. Its events may come after this, and before those of another with
+    /// its name, which is to get the root too: so nothing is known of it any more.
+    fn gone(&mut self, namespace: &str) {
+        self.namespaces.remove(namespace);
+        self.roots.remove(namespace);
+    }
+
     /// The namespaces in which `root` is missing.
     fn missing(&self, root: &str) -> Vec<String> {
         if self.listed != [true, true] {
@@ -126,7 +133,8 @@ pub(crate) async fn run(
         for namespace in known.missing(&root) {
             match write(&client, &namespace, &root).await {
                 // Remembered at once: the watch's own event may take a moment, and must not cause a second write.
-                Ok(()) => drop(known.roots.insert(namespace, root.clone())),
+                Ok(Written::There) => drop(known.roots.insert(namespace, root.clone())),
+                Ok(Written::NamespaceGone) => known.gone(&namespace),
                 Err(error) => {
                     failed = true;
                     tracing::warn!(%error, "ConfigMap {namespace}/{ROOT_CERT_CONFIG_MAP} cannot be written");
@@ -136,13 +144,19 @@ pub(crate) async fn run(
     }
 }
 
-async fn write(client: &Client, namespace: &str, root: &str) -> kube::Result<()> {
+/// What came of a write.
+enum Written {
+    There,
+    NamespaceGone,
+}
+
+async fn write(client: &Client, namespace: &str, root: &str) -> kube::Result<Written> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let parameters = PatchParams::apply(MANAGER).force();
     match api.patch(ROOT_CERT_CONFIG_MAP, &parameters, &Patch::Apply(config_map(root))).await {
-        Ok(_) => Ok(()),
-        // The namespace went away between the watch and the write.
-        Err(kube::Error::Api(status)) if status.code == 404 || is_terminating(&status) => Ok(()),
+        Ok(_) => Ok(Written::There),
+        // Between the watch and the write.
+        Err(kube::Error::Api(status)) if status.code == 404 || is_terminating(&status) => Ok(Written::NamespaceGone),
         Err(error) => Err(error),
     }
 }
@@ -239,5 +253,31 @@ mod tests {
         edited["data"][ROOT_CERT_KEY] = json!("edited");
         api.put("configmaps", edited);
         api.until(|api| good(api, "later")).await;
+    }
+
+    /// The ConfigMap's end is seen before the namespace's: two watches. Then a namespace of the same name is made.
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_is_made_anew_gets_the_root_as_the_one_before() {
+        use crate::api_server::ApiServer;
+        use crate::ca::{Authority, Material};
+        let api = ApiServer::new();
+        let namespace = serde_json::json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } });
+        api.put("namespaces", namespace.clone());
+        let now = std::time::SystemTime::now();
+        let authority = Authority::load(&Material::self_signed("cluster.local", now).unwrap(), now).unwrap();
+        let (_sender, current) = watch::channel(Some(std::sync::Arc::new(authority)));
+        let (_leads, leader) = watch::channel(true);
+        tokio::spawn(run(api.client(), current, leader, CancellationToken::new()));
+        let map = |api: &ApiServer| api.get("v1", "configmaps", "shop", ROOT_CERT_CONFIG_MAP);
+        api.until(map).await;
+
+        api.terminate("shop", true);
+        api.delete("v1", "configmaps", "shop", ROOT_CERT_CONFIG_MAP);
+        tokio::time::sleep(RETRY).await;
+        assert!(map(&api).is_none(), "a namespace that ends takes nothing");
+        api.delete("v1", "namespaces", "", "shop");
+        api.terminate("shop", false);
+        api.put("namespaces", namespace);
+        tokio::time::timeout(Duration::from_mins(10), api.until(map)).await.expect("the root in the new namespace");
     }
 }
