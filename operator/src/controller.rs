@@ -29,6 +29,7 @@ use crate::definitions::{self, Definitions};
 use crate::live::{self, Live};
 use crate::meshinstall::reconcile::{Authorities, Context, Error, Made, reconcile};
 use crate::meshinstall::validate::RelatedImages;
+use crate::meshinstall::written::Written;
 use crate::metrics::Metrics;
 use crate::pod::Pod;
 use crate::{farewell, guard, tag, usage};
@@ -54,14 +55,15 @@ pub(crate) async fn run(
     metrics: Metrics,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
+    let (relisted, relists) = watch::channel(());
     let (installs, writer) = reflector::store();
     let api: Api<Guarded> = Api::all(client.clone());
+    let specs = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
     // Not the status, which is ours.
-    let specs =
-        watcher(api, watcher::Config::default()).default_backoff().reflect(writer).touched_objects().predicate_filter(
-            predicates::generation.combine(predicates::finalizers).combine(predicates::annotations),
-            PredicateConfig::default(),
-        );
+    let specs = listed_again(specs, &relisted).touched_objects().predicate_filter(
+        predicates::generation.combine(predicates::finalizers).combine(predicates::annotations),
+        PredicateConfig::default(),
+    );
     let mut controller = Controller::for_stream(told(specs), installs.clone())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(4));
 
@@ -70,56 +72,57 @@ pub(crate) async fn run(
         let writer = reflector::store::Writer::new(kind.clone());
         objects.push((kind.clone(), writer.as_reader()));
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
-        let changes = ours(watcher(api, labelled()).modify(forget_managers).default_backoff().reflect(writer));
+        let changes =
+            ours(watcher(api, labelled()).modify(forget_managers).default_backoff().reflect(writer), &relisted);
         let all = installs.clone();
         controller = controller.watches_stream_with(changes, move |object| made_for(&all, &object), kind);
     }
     let (pods, writer) = reflector::store();
     let api: Api<Pod> = Api::all(client.clone());
-    let changes = ours(watcher(api, labelled()).modify(forget_managers).default_backoff().reflect(writer));
+    let changes = ours(watcher(api, labelled()).modify(forget_managers).default_backoff().reflect(writer), &relisted);
     let all = installs.clone();
     controller = controller.watches_stream(changes, move |pod: Pod| made_for(&all, &pod));
 
     let (endpoints, writer) = reflector::store();
     let api: Api<EndpointSlice> = Api::all(client.clone());
-    let changes = ours(watcher(api, labelled()).modify(forget_managers).default_backoff().reflect(writer));
+    let changes = ours(watcher(api, labelled()).modify(forget_managers).default_backoff().reflect(writer), &relisted);
     let all = installs.clone();
     controller = controller.watches_stream(changes, move |slice: EndpointSlice| made_for(&all, &slice));
 
     let (namespaces, writer) = reflector::store();
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let changes = watcher(api, watcher::Config::default()).modify(usage::trim_namespace);
-    let of_namespaces = noteworthy(changes.default_backoff().reflect(writer)).map(drop);
+    let of_namespaces = noteworthy(changes.default_backoff().reflect(writer), &relisted).map(drop);
 
     let (sidecars, writer) = reflector::store();
     let api: Api<PartialObjectMeta<core::Pod>> = Api::all(client.clone());
     let injected = watcher::Config::default().labels(&usage::injected_pods());
     let changes = watcher(api, injected).modify(usage::trim_pod);
-    let of_sidecars = noteworthy(changes.default_backoff().reflect(writer)).map(drop);
+    let of_sidecars = noteworthy(changes.default_backoff().reflect(writer), &relisted).map(drop);
     // A label that has gone does not say which revision it was.
     let counted = stream::select(of_namespaces, of_sidecars);
     let counted = tokio_stream::StreamExt::chunks_timeout(counted, usize::MAX, COUNTING);
-    controller = controller.reconcile_all_on(counted.map(drop));
+    controller = controller.reconcile_all_on(stream::select(counted.map(drop), WatchStream::from_changes(relists)));
 
     let (control_planes, writer) = reflector::store();
     let api: Api<PartialObjectMeta<Deployment>> = Api::all(client.clone());
     let changes = watcher(api, watcher::Config::default().labels("app=istiod")).modify(trim);
     let all = installs.clone();
-    let changes = noteworthy(changes.default_backoff().reflect(writer));
+    let changes = noteworthy(changes.default_backoff().reflect(writer), &relisted);
     controller = controller.watches_stream(changes, move |_: PartialObjectMeta<Deployment>| every(&all));
 
     let (definitions, writer) = reflector::store();
     let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client.clone());
     let changes = watcher(api, watcher::Config::default()).modify(trim);
     let all = installs.clone();
-    let changes = ours(changes.default_backoff().reflect(writer));
+    let changes = ours(changes.default_backoff().reflect(writer), &relisted);
     controller = controller.watches_stream(changes, move |of: PartialObjectMeta<CustomResourceDefinition>| {
         if definitions::is_of_the_mesh(&of.name_any()) { every(&all) } else { Vec::new() }
     });
 
     let (tags, writer) = reflector::store();
     let api: Api<DeserializeGuard<MeshRevisionTag>> = Api::all(client.clone());
-    let changes = ours(watcher(api, watcher::Config::default()).default_backoff().reflect(writer));
+    let changes = ours(watcher(api, watcher::Config::default()).default_backoff().reflect(writer), &relisted);
     let all = installs.clone();
     // One that has moved has left another.
     controller = controller.watches_stream(changes, move |_: DeserializeGuard<MeshRevisionTag>| every(&all));
@@ -136,6 +139,7 @@ pub(crate) async fn run(
         metrics,
         made: Made::default(),
         authorities: Authorities::default(),
+        written: Written::default(),
         reconciled,
     });
     let stop = stop.shared();
@@ -202,26 +206,46 @@ where
     })
 }
 
+/// Says whenever a watch has listed everything anew, because the API server was away or had forgotten what the watch had
+/// seen last. What was deleted in between is in no event: it is only no longer there.
+fn listed_again<K>(
+    events: impl futures::Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
+    relisted: &watch::Sender<()>,
+) -> impl futures::Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static
+where
+    K: Send + 'static,
+{
+    let (relisted, mut before) = (relisted.clone(), false);
+    events.inspect(move |event| {
+        if matches!(event, Ok(watcher::Event::InitDone)) && std::mem::replace(&mut before, true) {
+            relisted.send_replace(());
+        }
+    })
+}
+
 /// Changes and deletions, but no repetitions: a predicate on the generation would swallow deletions and status.
 fn ours<K>(
     events: impl futures::Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
+    relisted: &watch::Sender<()>,
 ) -> impl futures::Stream<Item = Result<K, watcher::Error>> + Send + 'static
 where
     K: Resource + Clone + Send + 'static,
     K::DynamicType: Send,
 {
-    told(events.touched_objects().predicate_filter(predicates::resource_version, PredicateConfig::default()))
+    let events = listed_again(events, relisted).touched_objects();
+    told(events.predicate_filter(predicates::resource_version, PredicateConfig::default()))
 }
 
 /// Deletions, and changes of what is kept of an object; a pod's status, which changes far more often, is not.
 fn noteworthy<K>(
     events: impl futures::Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
+    relisted: &watch::Sender<()>,
 ) -> impl futures::Stream<Item = Result<K, watcher::Error>> + Send + 'static
 where
     K: Resource + Clone + Send + 'static,
 {
     let mut known: HashMap<String, u64> = HashMap::new();
-    events.filter_map(move |event| {
+    listed_again(events, relisted).filter_map(move |event| {
         let kept = |object: &K| {
             let (metadata, mut hasher) = (object.meta(), DefaultHasher::new());
             (&metadata.labels, &metadata.annotations, metadata.deletion_timestamp.is_some()).hash(&mut hasher);
@@ -288,7 +312,39 @@ fn backoff(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::backoff;
+    use futures::{StreamExt as _, stream};
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::ResourceExt as _;
+    use kube::runtime::watcher::Event;
+    use tokio::sync::watch;
+
+    use super::{backoff, noteworthy, ours};
+
+    /// `b` is deleted while nobody watches. No event says so, whichever way events are chosen; that there was a new list does.
+    #[tokio::test]
+    async fn what_was_deleted_while_nobody_watched_is_looked_for() {
+        let map = |name: &str| {
+            let metadata = serde_json::json!({"name": name, "uid": name, "resourceVersion": "1"});
+            serde_json::from_value::<ConfigMap>(serde_json::json!({"metadata": metadata})).unwrap()
+        };
+        let first = [Event::Init, Event::InitApply(map("a")), Event::InitApply(map("b")), Event::InitDone];
+        let again = [Event::Init, Event::InitApply(map("a")), Event::InitDone];
+        for (way, lists, told, relisted_at_the_end) in [
+            ("first list", vec![first.to_vec()], vec!["a", "b"], false),
+            ("listed again", vec![first.to_vec(), again.to_vec()], vec!["a", "b"], true),
+        ] {
+            let (relisted, receiver) = watch::channel(());
+            let events = || stream::iter(lists.concat().into_iter().map(Ok));
+            let seen: Vec<String> = ours(events(), &relisted).map(|object| object.unwrap().name_any()).collect().await;
+            assert_eq!(seen, told, "{way}");
+            assert_eq!(receiver.has_changed().unwrap(), relisted_at_the_end, "{way}");
+
+            let (relisted, receiver) = watch::channel(());
+            let seen = noteworthy(events(), &relisted).map(|object| object.unwrap().name_any());
+            assert_eq!(seen.collect::<Vec<_>>().await, told, "{way}, noteworthy");
+            assert_eq!(receiver.has_changed().unwrap(), relisted_at_the_end, "{way}, noteworthy");
+        }
+    }
 
     #[test]
     fn waits_longer_with_each_failure_but_not_for_ever() {

@@ -108,7 +108,7 @@ pub(crate) async fn say(context: &Context, namespace: &str, pod: &str) {
         info!(meshinstall = %name, "{text}");
         let said = event(EventType::Warning, Reason::OperatorGone.as_str(), &text);
         publish(context, &said, &install.object_ref(&())).await;
-        let status = install.status.clone().unwrap_or_default();
+        let status = context.written.over(&install).status.clone().unwrap_or_default();
         let status = parting(status, &text, install.metadata.generation, Timestamp::now());
         let mut result = patch_status(context, &name, &status).await;
         if result.is_ok() && end == End::Removed {

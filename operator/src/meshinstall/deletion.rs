@@ -1,16 +1,18 @@
 //! The shell around the stages of a deletion: calls them one after the other, and takes the finalizer away at the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crds::install::condition::Reason;
 use crds::install::{MeshInstall, Uninstall};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::ApiResource;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Resource, ResourceExt};
-use names::resources;
+use names::{labels, resources};
 use tracing::{info, warn};
 
 use super::build;
@@ -85,12 +87,14 @@ pub(super) async fn delete(context: &Context, install: &MeshInstall) -> Result<A
 /// The last step: the Secret that revisions share goes with the last of them, then the finalizer.
 async fn finish(context: &Context, install: &MeshInstall) -> Result<Action, Error> {
     let namespace = &install.spec.namespace;
-    let others = dereference::others(install, &context.live.installs());
-    let last_of_its_namespace = !others.iter().any(|other| other.namespace == *namespace);
-    if last_of_its_namespace {
+    // Asked, not looked up: a MeshInstall of which the watch has not told yet is there all the same, and what goes with the
+    // last of them, with a purge all of Istio's rules, does not come back.
+    let api: Api<DeserializeGuard<MeshInstall>> = Api::all(context.client.clone());
+    let all = api.list(&ListParams::default()).await.map_err(request("the MeshInstalls cannot be listed"))?;
+    let extent = extent(install, &all.items);
+    if extent.last_of_its_namespace {
         delete_authority(context, namespace).await?;
     }
-    let extent = Extent { last_of_its_namespace, last_of_all: others.is_empty() };
     let left = match install.spec.uninstall {
         Uninstall::Keep => None,
         Uninstall::Purge => Some(
@@ -114,18 +118,71 @@ async fn finish(context: &Context, install: &MeshInstall) -> Result<Action, Erro
     }
     remove_finalizer(context, install).await?;
     context.made.forget(&install.uid().unwrap_or_default());
+    context.written.forget(&install.name_any());
     info!(meshinstall = %install.name_any(), "deleted");
     Ok(Action::await_change())
 }
 
-/// Deletes the webhook's certificate authority, if it is ours.
+/// What goes with a MeshInstall, of all that are there. One that cannot be read may be of any namespace.
+fn extent(install: &MeshInstall, all: &[DeserializeGuard<MeshInstall>]) -> Extent {
+    let readable: Vec<MeshInstall> = all.iter().filter_map(|one| one.0.clone().ok()).collect();
+    let others = dereference::others(install, &readable);
+    let unreadable = readable.len() < all.len();
+    Extent {
+        last_of_its_namespace: !unreadable && !others.iter().any(|other| other.namespace == install.spec.namespace),
+        last_of_all: !unreadable && others.is_empty(),
+    }
+}
+
+/// Deletes the webhook's certificate authority, if it is ours. It may have been made a moment ago, before the watch could tell.
 async fn delete_authority(context: &Context, namespace: &str) -> Result<(), Error> {
     context.authorities.forget(namespace);
     let resource = ApiResource::erase::<Secret>(&());
-    let Some(secret) = context.live.get(&resource, Some(namespace), resources::WEBHOOK_CA_SECRET) else {
-        return Ok(());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
+    let found = api.get_opt(resources::WEBHOOK_CA_SECRET).await;
+    let found = found.map_err(request("the webhook's certificate authority cannot be read"))?;
+    let ours = |secret: &DynamicObject| {
+        secret.labels().get(labels::KUBERNETES_MANAGED_BY).is_some_and(|manager| manager == resources::OPERATOR)
     };
-    prune::delete(&context.client, &(resource, secret))
+    let Some(secret) = found.filter(ours) else { return Ok(()) };
+    prune::delete(&context.client, &(resource, Arc::new(secret)))
         .await
         .map_err(|(object, source)| Error::Delete { object, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use crds::install::MeshInstall;
+    use kube::core::DeserializeGuard;
+    use serde_json::{Value, json};
+
+    use super::{Extent, extent};
+
+    fn install(name: &str, namespace: &str) -> Value {
+        json!({
+            "apiVersion": "install.forestay.dev/v1alpha1", "kind": "MeshInstall",
+            "metadata": {"name": name, "uid": name}, "spec": {"namespace": namespace},
+        })
+    }
+
+    #[test]
+    fn what_goes_with_the_last_stays_while_there_is_another() {
+        let mut leaving = install("leaving", "mesh");
+        leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let mut unreadable = install("unreadable", "elsewhere");
+        unreadable["spec"] = json!({"namespace": 7});
+        for (name, others, last_of_its_namespace, last_of_all) in [
+            ("alone", vec![], true, true),
+            ("another beside it", vec![install("other", "mesh")], false, false),
+            ("another elsewhere", vec![install("other", "elsewhere")], true, false),
+            ("another that goes, too", vec![leaving], true, true),
+            ("one that cannot be read", vec![unreadable], false, false),
+        ] {
+            let own: MeshInstall = serde_json::from_value(install("own", "mesh")).expect("a MeshInstall");
+            let all = others.into_iter().chain([install("own", "mesh")]);
+            let all: Vec<DeserializeGuard<MeshInstall>> =
+                all.map(|one| serde_json::from_value(one).expect("guarded")).collect();
+            assert_eq!(extent(&own, &all), Extent { last_of_its_namespace, last_of_all }, "{name}");
+        }
+    }
 }

@@ -5,7 +5,8 @@
 //! [`applyset`] is the record of what was made, [`basis`] what an object must still find when it is written;
 //! [`finalize`] and [`purge`] when it is deleted, called by [`deletion`]. [`authority`] says why the mesh's own
 //! certificate authority cannot be used, [`trust`] is the webhook's certificate authority, [`mesh_config`] and [`profile`]
-//! what a spec starts from; [`injection`] is for the command line.
+//! what a spec starts from; [`injection`] is for the command line;
+//! [`written`] makes up for a watch that is behind.
 
 pub(crate) mod apply;
 pub(crate) mod applyset;
@@ -30,3 +31,4 @@ mod tokens;
 pub(crate) mod trust;
 pub(crate) mod upgrade;
 pub(crate) mod validate;
+pub(crate) mod written;

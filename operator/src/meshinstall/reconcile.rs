@@ -33,6 +33,7 @@ use super::tokens;
 use super::trust::WebhookCa;
 use super::upgrade::{self, Versions};
 use super::validate::{Invalid, RelatedImages, validate};
+use super::written::Written;
 use crate::addons;
 use crate::addons::apply::Trouble;
 use crate::answer::words;
@@ -60,6 +61,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) made: Made,
     pub(crate) authorities: Authorities,
+    pub(crate) written: Written,
     pub(crate) definitions: Definitions,
     /// Told when a reconciliation has ended: tags look at what has become of them.
     pub(crate) reconciled: watch::Sender<()>,
@@ -133,8 +135,10 @@ pub(crate) async fn reconcile(
     let timer = context.metrics.reconciliation();
     context.live.ready().await;
     let result = match &guarded.0 {
-        Ok(install) if install.metadata.deletion_timestamp.is_some() => deletion::delete(&context, install).await,
-        Ok(install) => bring_about(&context, install).await,
+        Ok(install) if install.metadata.deletion_timestamp.is_some() => {
+            deletion::delete(&context, &context.written.over(install)).await
+        }
+        Ok(install) => bring_about(&context, &context.written.over(install)).await,
         Err(invalid) => report_unreadable(&context, invalid).await,
     };
     timer.done(result.is_ok());
@@ -496,7 +500,12 @@ pub(crate) async fn patch_status(context: &Context, name: &str, status: &MeshIns
     });
     let params = PatchParams::apply(resources::OPERATOR).force();
     match api.patch_status(name, &params, &Patch::Apply(patch)).await {
-        Ok(_) => Ok(()),
+        Ok(DeserializeGuard(written)) => {
+            if let Ok(written) = written {
+                context.written.note(&written);
+            }
+            Ok(())
+        }
         // It has gone meanwhile.
         Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
         Err(source) => Err(request("the status cannot be written")(source)),
