@@ -100,7 +100,8 @@ async fn dns(kube_box: &KubeBox) -> Result<()> {
     let asked = tokio::time::Instant::now();
     let outside = kube_box.exec("default", "deployment/web", None, &["nslookup", "forestay.dev"]).await?;
     ensure!(!outside.status.success(), "an outside name resolves");
-    ensure!(asked.elapsed() < Duration::from_secs(3), "an outside name takes {:?} to fail", asked.elapsed());
+    // Two tries of 5 s are what no answer at all takes.
+    ensure!(asked.elapsed() < Duration::from_secs(8), "an outside name takes {:?} to fail", asked.elapsed());
     Ok(())
 }
 

@@ -201,7 +201,8 @@ async fn without_control_plane(kube: &KubeBox, client: &Client<'_>, expected: &s
     let outcome = async {
         scale(MESH_NAMESPACE, "istiod", 0).await?;
         let istiod = ["-n", MESH_NAMESPACE, "delete", "pod", "-l", "app=istiod", "--grace-period=0", "--force"];
-        kube.kubectl_ok(&istiod).await?;
+        // One may have ended between kubectl's list and its request.
+        kube.kubectl_ok(&[istiod.as_slice(), &["--ignore-not-found"]].concat()).await?;
         let outcome = client.calls().await?;
         let all = outcome.answers.get(expected).copied() == Some(CALLS);
         ensure!(all && outcome.errors.is_empty(), "without the control plane: {outcome:?}");

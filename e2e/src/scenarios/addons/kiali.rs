@@ -114,7 +114,8 @@ pub(super) async fn probe(kube: &KubeBox) -> Result<()> {
         ("kinds", kinds(kube).await),
         ("health", health(kube).await),
         ("pods", pods(kube).await),
-        ("debug pages", debug_pages(kube).await),
+        // What was sent a moment ago is not accepted yet.
+        ("debug pages", kube.eventually("what was sent accepted", SOON, || debug_pages(kube)).await),
         ("a proxy's configuration", config_dump(kube).await),
         ("a proxy's log levels", log_levels(kube).await),
         ("tags", tags(kube).await),

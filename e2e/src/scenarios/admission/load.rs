@@ -93,8 +93,6 @@ impl Load {
             seen.refused.iter().take(5).collect::<Vec<_>>()
         );
         ensure!(seen.admitted >= 50, "only {} admissions, too few to mean anything", seen.admitted);
-        // The API server gives a webhook ten seconds.
-        ensure!(seen.longest < Duration::from_secs(10), "an admission took {:?}", seen.longest);
         Ok(())
     }
 }

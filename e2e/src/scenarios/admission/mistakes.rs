@@ -55,11 +55,15 @@ pub(crate) async fn broken_settings(kube: &KubeBox) -> Result<()> {
     let broken = r#"{"data":{"mesh":"trustDomain: ["}}"#;
     kube.kubectl_ok(&["-n", MESH_NAMESPACE, "patch", &map, "--type=merge", "-p", broken]).await?;
     valid(kube, 0.0).await?;
-    let log =
-        kube.kubectl_ok(&["-n", MESH_NAMESPACE, "logs", "-l", "app=sidecar-injector", "--prefix", "--tail=-1"]).await?;
-    let line = log.lines().find(|line| line.contains("settings are broken"));
-    let line = line.with_context(|| format!("no log says that the settings are broken:\n{log}"))?;
-    ensure!(line.contains("ConfigMap istio, key mesh"), "the log does not name map and key: {line}");
+    kube.eventually("a log that says so", SOON, || async {
+        let logs = ["-n", MESH_NAMESPACE, "logs", "-l", "app=sidecar-injector", "--prefix", "--tail=-1"];
+        let log = kube.kubectl_ok(&logs).await?;
+        let line = log.lines().find(|line| line.contains("settings are broken"));
+        let line = line.with_context(|| format!("no log says that the settings are broken:\n{log}"))?;
+        ensure!(line.contains("ConfigMap istio, key mesh"), "the log does not name map and key: {line}");
+        Ok(())
+    })
+    .await?;
 
     kube.apply(&idle_pod("meanwhile", NAMESPACE, "", "")).await?;
     kube.wait_for(NAMESPACE, "pod/meanwhile", "condition=Ready", STARTED).await?;

@@ -210,7 +210,7 @@ spec:
         image: '{image}'
         ports: [{{containerPort: 8080}}]
         readinessProbe: {{httpGet: {{path: /status/200, port: 8080}}, periodSeconds: 1}}
-        lifecycle: {{preStop: {{sleep: {{seconds: 2}}}}}}
+        lifecycle: {{preStop: {{sleep: {{seconds: 5}}}}}}
 "
     )
 }

@@ -29,7 +29,8 @@ pub(crate) async fn outage(kube: &KubeBox) -> Result<()> {
 
     scale_webhook(kube, 0).await?;
     let all = ["-n", MESH_NAMESPACE, "delete", "pod", "-l", "app=sidecar-injector", "--grace-period=0", "--force"];
-    kube.kubectl_ok(&all).await?;
+    // One may have ended between kubectl's list and its request.
+    kube.kubectl_ok(&[all.as_slice(), &["--ignore-not-found"]].concat()).await?;
     let service = injector(DEFAULT_REVISION);
     kube.eventually("an admission that fails", SOON, || async {
         let pod = idle_pod("alone", INSIDE, "", "");

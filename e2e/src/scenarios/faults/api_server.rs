@@ -60,8 +60,12 @@ pub(crate) async fn killed(kube: &KubeBox) -> Result<()> {
     kube.apply(CANARY).await?;
     for _ in 0..2 {
         // As soon as it is there the operator has work again.
+        let starts = || anyhow::Ok(kube.status()?.part(Part::KubeApiserver).map(|part| part.starts));
+        let before = starts()?;
         kube.kill(Part::KubeApiserver)?;
         kube.eventually("the API server again", STARTED, || async {
+            // Not the one that is about to die.
+            ensure!(starts()? > before, "it has not been started again");
             kube.kubectl_ok(&["get", "--raw", "/readyz"]).await.map(drop)
         })
         .await?;

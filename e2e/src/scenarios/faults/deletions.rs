@@ -50,6 +50,16 @@ async fn difference(kube: &KubeBox) -> Result<(Vec<String>, Vec<String>)> {
     Ok((now.difference(&before).cloned().collect(), before.difference(&now).cloned().collect()))
 }
 
+/// Waits until the last event of a deletion is as it should be: events take their time, and there may be older ones.
+async fn told(kube: &KubeBox, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    kube.eventually("what is kept told by the last event", SOON, || async {
+        let said = last_event(kube).await?;
+        ensure!(wanted(&said), "the last event says {said}");
+        Ok(())
+    })
+    .await
+}
+
 /// The note of the last event of a deletion.
 async fn last_event(kube: &KubeBox) -> Result<String> {
     let events = kube.kubectl_ok(&["get", "events.events.k8s.io", "-A", "-o", "json"]).await?;
@@ -90,10 +100,8 @@ pub(crate) async fn keep_and_purge(kube: &KubeBox) -> Result<()> {
         Ok(())
     })
     .await?;
-    let said = last_event(kube).await?;
-    for part in ["Kept: namespace istio-system", "istio-ca-secret", "istio-ca-root-cert", "CustomResourceDefinitions"] {
-        ensure!(said.contains(part), "the last event does not say {part}: {said}");
-    }
+    let parts = ["Kept: namespace istio-system", "istio-ca-secret", "istio-ca-root-cert", "CustomResourceDefinitions"];
+    told(kube, |said| parts.iter().all(|part| said.contains(part))).await?;
 
     installed(kube).await?;
     kube.kubectl_ok(&["patch", "mi", "default", "--type=merge", "-p", r#"{"spec":{"uninstall":"Purge"}}"#]).await?;
@@ -121,8 +129,7 @@ pub(crate) async fn keep_and_purge(kube: &KubeBox) -> Result<()> {
         Ok(())
     })
     .await?;
-    let said = last_event(kube).await?;
-    ensure!(said.contains("Kept: namespace istio-system") && !said.contains("Secret"), "the last event says {said}");
+    told(kube, |said| said.contains("Kept: namespace istio-system") && !said.contains("Secret")).await?;
     kube.kubectl_ok(&["apply", "-f", &config("crd").display().to_string(), "--server-side"]).await.map_or_else(
         // The folder has a kustomization.yaml beside the definitions, which is no object.
         |error| if format!("{error:#}").contains("kustomization.yaml") { Ok(()) } else { Err(error) },

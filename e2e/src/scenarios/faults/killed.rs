@@ -28,15 +28,31 @@ fn changes(client: &Client) -> stream::BoxStream<'static, Change> {
     let all = objects::kinds().into_iter().map(|kind| {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
         let config = watcher::Config::default().labels(&objects::selector());
+        let (mut known, mut listed) = (BTreeSet::new(), BTreeSet::new());
         watcher(api, config)
             .default_backoff()
-            .filter_map(move |event| {
-                let change = match event {
-                    Ok(Event::Apply(object) | Event::InitApply(object)) => Some(Change::Came(Key::of(&kind, &object))),
-                    Ok(Event::Delete(object)) => Some(Change::Went(Key::of(&kind, &object))),
-                    _ => None,
+            .flat_map(move |event| {
+                let changes = match event {
+                    Ok(Event::Apply(object)) => {
+                        known.insert(Key::of(&kind, &object));
+                        vec![Change::Came(Key::of(&kind, &object))]
+                    }
+                    Ok(Event::InitApply(object)) => {
+                        listed.insert(Key::of(&kind, &object));
+                        vec![Change::Came(Key::of(&kind, &object))]
+                    }
+                    Ok(Event::Delete(object)) => {
+                        known.remove(&Key::of(&kind, &object));
+                        vec![Change::Went(Key::of(&kind, &object))]
+                    }
+                    // No event says what has gone before a watch began anew.
+                    Ok(Event::InitDone) => {
+                        let before = std::mem::replace(&mut known, std::mem::take(&mut listed));
+                        before.difference(&known).cloned().map(Change::Went).collect()
+                    }
+                    Ok(Event::Init) | Err(_) => Vec::new(),
                 };
-                std::future::ready(change)
+                stream::iter(changes)
             })
             .boxed()
     });

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::scenarios::mesh::{SOON, binaries};
+use crate::scenarios::mesh::{STARTED, binaries};
 
 /// The process of the operator in the pod of that name.
 pub(crate) fn of_pod(kube: &KubeBox, pod: &str) -> Result<i32> {
@@ -141,7 +141,8 @@ impl<'a> Operator<'a> {
 pub(crate) async fn scale(kube: &KubeBox, replicas: u8) -> Result<()> {
     let wanted = format!("--replicas={replicas}");
     kube.kubectl_ok(&["-n", "forestay-system", "scale", "deployment/forestay-operator", &wanted]).await?;
-    kube.eventually("the operator's number of pods", SOON, || async {
+    // One that goes has its time to end.
+    kube.eventually("the operator's number of pods", STARTED, || async {
         let pods = pods(kube).await?;
         ensure!(pods.len() == usize::from(replicas), "{pods:?}");
         Ok(())

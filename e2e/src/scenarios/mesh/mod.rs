@@ -149,8 +149,8 @@ pub(crate) async fn operator_available(kube: &KubeBox) -> Result<()> {
     kube.wait_for("forestay-system", "deployment/forestay-operator", "condition=Available", STARTED).await
 }
 
-/// How long a change may take to show, generously: the machine is shared and noisy.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+/// How long a change may take to show, generously: the machine is shared and noisy, and who waits for nothing loses nothing.
+pub(crate) const SOON: Duration = Duration::from_mins(2);
 /// How long pods may take to start.
 pub(crate) const STARTED: Duration = Duration::from_mins(4);
 

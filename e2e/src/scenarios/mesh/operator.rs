@@ -34,6 +34,15 @@ pub(crate) async fn tag(kube: &KubeBox) -> Result<()> {
         Ok(())
     })
     .await?;
+    // The API server heeds a new configuration a moment after it has it.
+    kube.eventually("a new pod of the revision", SOON, || async {
+        let dry = ["-n", "tagged", "run", "probe", "--image=none", "--dry-run=server", "-o"];
+        let path = "jsonpath={.metadata.annotations.istio\\.io/rev}";
+        let found = kube.kubectl_ok(&[&dry[..], &[path]].concat()).await?;
+        ensure!(found == "default", "it gets {found:?}");
+        Ok(())
+    })
+    .await?;
     kube.apply(POD).await?;
     kube.wait_for("tagged", "pod/one", "condition=Ready", STARTED).await?;
     let revision = kube

@@ -80,7 +80,8 @@ pub(crate) async fn delay(kube: &KubeBox) -> Result<()> {
     .await?;
     let asked = Instant::now();
     ensure!(other.page().await?.reviews() == Some("v1"), "others see no reviews");
-    ensure!(asked.elapsed() < Duration::from_secs(3), "others waited too: {:?}", asked.elapsed());
+    // Less than the two tries of 3 s.
+    ensure!(asked.elapsed() < Duration::from_secs(5), "others waited too: {:?}", asked.elapsed());
     Ok(())
 }
 

@@ -110,7 +110,8 @@ pub(crate) async fn outage(kube: &KubeBox) -> Result<()> {
     kube.kubectl_ok(&istio(&["annotate", WEBHOOK, "install.forestay.dev/ignore-"])).await?;
     kube.kubectl_ok(&istio(&["rollout", "status", WEBHOOK, "--timeout=240s"])).await?;
     away?;
-    kube.eventually("mistakes refused again", SOON, || async {
+    // A roll-out that the operator has not begun yet counts as done: this is what waits for the webhook's pods.
+    kube.eventually("mistakes refused again", STARTED, || async {
         refused(kube, &virtual_service(BAD), &["spec.http[0].route"]).await
     })
     .await

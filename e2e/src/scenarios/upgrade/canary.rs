@@ -41,7 +41,8 @@ spec: {{profile: minimal, revision: {CANARY}, version: {VERSION}}}
         .await?;
         let operator = format!("app.kubernetes.io/name={OPERATOR}");
         let kill = ["-n", OPERATOR_NAMESPACE, "delete", "pod", "-l", &operator, "--grace-period=0", "--force"];
-        kube.kubectl_ok(&kill).await?;
+        // One may have ended between kubectl's list and its request.
+        kube.kubectl_ok(&[kill.as_slice(), &["--ignore-not-found"]].concat()).await?;
     }
     in_force(kube, CANARY, NEXT_VERSION).await?;
     let [control_plane, webhook] = parts;
@@ -57,24 +58,30 @@ pub(crate) async fn tag_moves(kube: &KubeBox) -> Result<()> {
     let load = load(kube).await?;
     point(kube, "default").await?;
     kube.kubectl_ok(&["label", "namespace", "default", "istio-injection-", "istio.io/rev=prod"]).await?;
+    leads_to(kube, "default").await?;
     restart_all(kube).await?;
     revision(kube, "default").await?;
 
     let admissions = Admissions::start(kube, "default", 2, true)?;
     point(kube, CANARY).await?;
-    kube.eventually("a new pod of the canary", SOON, || async {
-        let dry = ["-n", "default", "run", "probe", "--image=none", "--dry-run=server", "-o"];
-        let path = "jsonpath={.metadata.annotations.istio\\.io/rev}";
-        let found = kube.kubectl_ok(&[&dry[..], &[path]].concat()).await?;
-        ensure!(found == CANARY, "it gets {found}");
-        Ok(())
-    })
-    .await?;
+    leads_to(kube, CANARY).await?;
     admissions.all_admitted().await?;
     // Both revisions' sidecars and the gateway speak to each other all the while.
     restart_all(kube).await?;
     revision(kube, CANARY).await?;
     unharmed(kube, load).await
+}
+
+/// Waits until a new pod gets this revision: the API server heeds a configuration a moment after it has it.
+async fn leads_to(kube: &KubeBox, revision: &str) -> Result<()> {
+    kube.eventually("a new pod of the revision", SOON, || async {
+        let dry = ["-n", "default", "run", "probe", "--image=none", "--dry-run=server", "-o"];
+        let path = "jsonpath={.metadata.annotations.istio\\.io/rev}";
+        let found = kube.kubectl_ok(&[&dry[..], &[path]].concat()).await?;
+        ensure!(found == revision, "it gets {found}");
+        Ok(())
+    })
+    .await
 }
 
 /// Points the tag at a MeshInstall and waits until it leads there.

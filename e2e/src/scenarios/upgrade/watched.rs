@@ -65,14 +65,15 @@ impl Watched {
 /// What is so at this moment: the steps of one look are in the order in which they can only have come.
 async fn look(client: &Client, revision: &str, to: &str) -> Result<Vec<String>> {
     let (name, tag) = (format!("{}={revision}", names::labels::REVISION), format!(":{to}"));
-    let listed = ListParams::default().labels(&name);
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), MESH_NAMESPACE);
-    let deployments: BTreeMap<String, Deployment> =
-        deployments.list(&listed).await?.into_iter().map(|one| (one.name_any(), one)).collect();
+    // The last step first: what came before it is there, then, in what is read after it.
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), MESH_NAMESPACE);
     let injector = names::resources::injector(revision);
     let settings = maps.get(&injector).await?;
     let injects = settings.data.unwrap_or_default().get("values").is_some_and(|values| values.contains(to));
+    let listed = ListParams::default().labels(&name);
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), MESH_NAMESPACE);
+    let deployments: BTreeMap<String, Deployment> =
+        deployments.list(&listed).await?.into_iter().map(|one| (one.name_any(), one)).collect();
     let mut steps = Vec::new();
     for part in [names::resources::istiod(revision), injector, names::resources::INGRESS_GATEWAY.to_owned()] {
         let Some(deployment) = deployments.get(&part) else { continue };
