@@ -201,15 +201,12 @@ pub(crate) async fn settings(
             let last = current.borrow().clone();
             let native = nodes.values().all(|native| *native);
             let cluster = Arc::new(Cluster { namespaces, nodes });
-            match last.filter(|last| !reread && last.cluster.all_native() == native) {
-                // Namespaces come and go; the settings stay.
-                Some(last) => {
-                    current.send_replace(Some(Arc::new(Settings::clone(&last).within(cluster))));
-                }
-                None => {
-                    read(&revision, (mesh, injector), cluster, &metrics, &current);
-                    reread = false;
-                }
+            // Namespaces come and go; the settings stay.
+            if let Some(last) = last.filter(|last| !reread && last.cluster.all_native() == native) {
+                current.send_replace(Some(Arc::new(Settings::clone(&last).within(cluster))));
+            } else {
+                read(&revision, (mesh, injector), cluster, &metrics, &current);
+                reread = false;
             }
         }
         let changed = tokio::select! {
