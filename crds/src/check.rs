@@ -44,24 +44,45 @@ impl fmt::Display for Problem {
     }
 }
 
+/// The most problems of one severity that are kept; more than anyone will mend before trying again. An object of one
+/// empty name after the other would otherwise be answered with a hundred times its size.
+const MOST: usize = 500;
+
+/// What all regular expressions of one object may take when compiled, in bytes: 128 of the largest, and 8,192 of the usual
+/// ones. To compile as many takes some tenths of a second.
+const MOST_COMPILED: usize = 128 * crate::pattern::SIZE_LIMIT;
+
 /// Collects problems while a check walks down an object; knows the path it is at.
 pub(crate) struct Checker {
     path: String,
     problems: Vec<Problem>,
+    errors: usize,
+    warnings: usize,
+    /// What the regular expressions so far take.
+    compiled: usize,
 }
 
 impl Checker {
     /// Starts at `spec`.
     pub(crate) fn of_spec() -> Self {
-        Self { path: "spec".to_owned(), problems: Vec::new() }
+        Self { path: "spec".to_owned(), problems: Vec::new(), errors: 0, warnings: 0, compiled: 0 }
     }
 
-    pub(crate) fn finish(self) -> Vec<Problem> {
+    /// All problems, in the order in which they were found; of too many, the first ones and how many more there are.
+    pub(crate) fn finish(mut self) -> Vec<Problem> {
+        for (found, what, severity) in
+            [(self.errors, "mistakes", Severity::Error), (self.warnings, "warnings", Severity::Warning)]
+        {
+            if let Some(more @ 1..) = found.checked_sub(MOST) {
+                let (field, message) = ("spec".to_owned(), format!("has {more} more {what}, which are not listed"));
+                self.problems.push(Problem { field, message, severity });
+            }
+        }
         self.problems
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// Checks what is under `.name`.
@@ -99,6 +120,14 @@ impl Checker {
     }
 
     fn report(&mut self, name: &str, message: String, severity: Severity) {
+        let found = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *found += 1;
+        if *found > MOST {
+            return;
+        }
         let field = if name.is_empty() { self.path.clone() } else { format!("{}.{name}", self.path) };
         self.problems.push(Problem { field, message, severity });
     }
@@ -152,8 +181,16 @@ impl Checker {
             let length = pattern.len();
             return self.error(name, format!("is a regular expression of {length} bytes: it may have at most 1024"));
         }
-        if let Some(reason) = crate::pattern::problem(pattern) {
-            self.error(name, format!("\"{pattern}\" is not a regular expression: {reason}"));
+        if self.compiled > MOST_COMPILED {
+            return self.error(name, "is one regular expression too many: all of one object may take 64 MiB when compiled. Use exact or prefix, or several objects");
+        }
+        match crate::pattern::compiled_size(pattern) {
+            Ok(size) => self.compiled += size,
+            Err(reason) => {
+                // To find out that it takes too much is as much work.
+                self.compiled += crate::pattern::SIZE_LIMIT;
+                self.error(name, format!("\"{pattern}\" is not a regular expression: {reason}"));
+            }
         }
     }
 
@@ -193,6 +230,38 @@ mod tests {
             let expected: Vec<_> = expected.map(|message| format!("spec.timeout: {message}")).into_iter().collect();
             assert_eq!(found, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn too_many_problems_are_counted() {
+        let found = problems(|c| {
+            for index in 0..600 {
+                c.error(&format!("a[{index}]"), "is wrong");
+            }
+            c.warn("b", "is odd");
+            assert!(c.has_errors());
+        });
+        assert_eq!(found.len(), 502);
+        assert_eq!(
+            found[499..],
+            ["spec.a[499]: is wrong", "spec.b: is odd", "spec: has 100 more mistakes, which are not listed"]
+        );
+    }
+
+    /// Refused before they are compiled.
+    #[test]
+    fn regular_expressions_have_a_limit_together() {
+        let found = problems(|c| {
+            for index in 0..700 {
+                c.regex(&format!("a[{index}]"), r"\w{200}\w{200}\w{200}\w{200}");
+            }
+        });
+        assert_eq!(found.len(), 501);
+        assert_eq!(found[500], "spec: has 71 more mistakes, which are not listed");
+        assert_eq!(
+            found[0],
+            "spec.a[129]: is one regular expression too many: all of one object may take 64 MiB when compiled. Use exact or prefix, or several objects"
+        );
     }
 
     #[test]

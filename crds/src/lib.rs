@@ -11,6 +11,7 @@
 //! * [`check`]: what a check says; [`host`], [`protocol`], [`pattern`], [`quantity`]: the words that rules are written in
 //! * [`manifests()`]: the CustomResourceDefinitions as files; [`schemas()`]: their schemas, as the program reads them
 
+mod beginnings;
 pub mod check;
 mod duration;
 pub mod extensions;

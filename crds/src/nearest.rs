@@ -3,9 +3,12 @@
 /// The nearest of some names, if it is near enough to be what was meant: one slip in three letters, or other capitals.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
+    let length = lower.chars().count();
+    let allowed = (length / 3).max(1);
     let slips = |name: &str| strsim::osa_distance(&lower, &name.to_lowercase());
-    let allowed = (lower.chars().count() / 3).max(1);
-    let near = known.into_iter().map(|name| (slips(name), name));
+    // Each slip makes a word at most one letter longer or shorter, and the distance of long words takes its time.
+    let near = known.into_iter().filter(|name| name.chars().count().abs_diff(length) <= allowed);
+    let near = near.map(|name| (slips(name), name));
     let near = near.filter(|(slips, name)| *slips <= allowed && *slips < name.chars().count());
     near.min_by_key(|(slips, _)| *slips).map(|(_, name)| name)
 }

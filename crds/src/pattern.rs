@@ -10,45 +10,51 @@ use std::iter::Peekable;
 use std::str::CharIndices;
 
 /// What one compiled pattern may take, in bytes: as much as a proxy gives it.
-const SIZE_LIMIT: usize = 512 * 1024;
+pub(crate) const SIZE_LIMIT: usize = 512 * 1024;
 
 /// The most repetitions that RE2 takes.
 const MOST_REPETITIONS: u32 = 1000;
 
-/// What is wrong with a pattern.
-pub(crate) fn problem(pattern: &str) -> Option<String> {
-    let portable = match portable(pattern) {
-        Ok(portable) => portable,
-        Err(reason) => return Some(reason.to_owned()),
-    };
-    // Classes are ASCII, as RE2's are; the whole text must match.
-    let build = |pattern: &str| {
-        regex::bytes::RegexBuilder::new(pattern)
-            .unicode(false)
-            .size_limit(SIZE_LIMIT)
-            .dfa_size_limit(SIZE_LIMIT)
-            .build()
-            .err()
-    };
-    match build(&portable).or_else(|| build(&format!("^(?:{portable})$")))? {
-        regex::Error::CompiledTooBig(limit) => Some(format!("it needs more than {limit} bytes when compiled")),
+/// What a pattern takes when compiled, at most, or what is wrong with it. The smallest limit that will do is found first, so
+/// that the effort is near the answer.
+pub(crate) fn compiled_size(pattern: &str) -> Result<usize, String> {
+    let portable = portable(pattern)?;
+    let whole = format!("^(?:{portable})$");
+    let mut limit = SIZE_LIMIT / 64;
+    loop {
+        match compile(&portable, limit).and_then(|_| compile(&whole, limit)) {
+            Ok(_) => return Ok(limit),
+            Err(regex::Error::CompiledTooBig(_)) if limit < SIZE_LIMIT => limit *= 8,
+            Err(error) => return Err(reason(&error)),
+        }
+    }
+}
+
+/// Classes are ASCII, as RE2's are; the whole text must match.
+fn compile(pattern: &str, limit: usize) -> Result<regex::bytes::Regex, regex::Error> {
+    regex::bytes::RegexBuilder::new(pattern).unicode(false).size_limit(limit).dfa_size_limit(limit).build()
+}
+
+fn reason(error: &regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(limit) => format!("it needs more than {limit} bytes when compiled"),
         // The whole message draws the pattern over several lines; its last line is the reason.
         other => {
             let reason = other.to_string();
             let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            Some(match reason {
+            match reason {
                 "Unicode not allowed here" => {
                     "classes of characters beyond ASCII, such as \\p{Greek} and [é], are not supported".to_owned()
                 }
                 reason => reason.to_owned(),
-            })
+            }
         }
     }
 }
 
 /// What is wrong with the replacement of what a pattern matches: `\1` is its first group, `\0` all of it, `\\` a backslash.
 pub(crate) fn rewrite_problem(pattern: &str, rewrite: &str) -> Option<String> {
-    let groups = regex::bytes::RegexBuilder::new(&portable(pattern).ok()?).unicode(false).build().ok()?.captures_len();
+    let groups = compile(&portable(pattern).ok()?, SIZE_LIMIT).ok()?.captures_len();
     let mut rest = rewrite.chars();
     while let Some(character) = rest.next() {
         if character != '\\' {
@@ -264,7 +270,11 @@ fn named(text: &str) -> Option<&str> {
 mod tests {
     use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
-    use super::{portable, problem};
+    use super::{compiled_size, portable};
+
+    fn problem(pattern: &str) -> Option<String> {
+        compiled_size(pattern).err()
+    }
 
     fn matches(pattern: &str, text: &str) -> bool {
         let pattern = format!("^(?:{})$", portable(pattern).unwrap());

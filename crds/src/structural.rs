@@ -28,14 +28,21 @@ impl fmt::Display for UnknownField {
     }
 }
 
-/// The fields that the schema does not have. The API server drops these.
+/// The most characters of the paths of unknown fields: more than is passed on. The key of a map, which may be as long as an
+/// object, stands in the path of each field below it.
+const MOST: usize = 64 * 1024;
+
+/// The fields that the schema does not have, or the first few thousands. The API server drops these.
 pub(crate) fn unknown_fields(schema: &Value, object: &Value) -> Vec<UnknownField> {
     let mut found = Vec::new();
-    unknown(schema, object, "", &mut found);
+    unknown(schema, object, "", &mut found, &mut 0);
     found
 }
 
-fn unknown(schema: &Value, value: &Value, path: &str, found: &mut Vec<UnknownField>) {
+fn unknown(schema: &Value, value: &Value, path: &str, found: &mut Vec<UnknownField>, length: &mut usize) {
+    if *length > MOST {
+        return;
+    }
     match value {
         Value::Object(members) => {
             let properties = schema.get("properties").and_then(Value::as_object);
@@ -44,13 +51,14 @@ fn unknown(schema: &Value, value: &Value, path: &str, found: &mut Vec<UnknownFie
             let free = preserves(schema) || (properties.is_none() && additional.is_none());
             for (name, member) in members {
                 if let Some(inner) = properties.and_then(|properties| properties.get(name)) {
-                    unknown(inner, member, &join(path, name), found);
+                    unknown(inner, member, &join(path, name), found, length);
                 } else if let Some(inner) = additional {
-                    unknown(inner, member, &format!("{path}[{name}]"), found);
-                } else if !free {
+                    unknown(inner, member, &format!("{path}[{name}]"), found, length);
+                } else if !free && *length <= MOST {
                     // A field that is there already is not the one that was meant.
                     let known = properties.into_iter().flatten().map(|(known, _)| known.as_str());
                     let nearest = nearest(name, known.filter(|known| !members.contains_key(*known)));
+                    *length += path.len() + name.len();
                     found.push(UnknownField { path: join(path, name), nearest: nearest.map(str::to_owned) });
                 }
             }
@@ -58,7 +66,7 @@ fn unknown(schema: &Value, value: &Value, path: &str, found: &mut Vec<UnknownFie
         Value::Array(items) => {
             let Some(inner) = schema.get("items") else { return };
             for (index, item) in items.iter().enumerate() {
-                unknown(inner, item, &format!("{path}[{index}]"), found);
+                unknown(inner, item, &format!("{path}[{index}]"), found, length);
             }
         }
         _ => {}

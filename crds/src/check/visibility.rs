@@ -1,15 +1,17 @@
 //! `exportTo`: the namespaces that see a rule.
 
+use std::collections::HashSet;
+
 use super::{Checker, is_dns_label};
 
 impl Checker {
     /// `exportTo` of a rule in a namespace (empty where it is not known). A ServiceEntry may be exported to nobody, `~`.
     pub(crate) fn export_to(&mut self, export_to: &[String], namespace: &str, takes_nobody: bool) {
         let own = if namespace.is_empty() { "." } else { namespace };
-        let resolve = |entry: &str| if entry == "." { own.to_owned() } else { entry.to_owned() };
+        let mut seen = HashSet::new();
         for (index, entry) in export_to.iter().enumerate() {
             let field = format!("exportTo[{index}]");
-            if export_to.iter().take(index).any(|earlier| resolve(earlier) == resolve(entry)) {
+            if !seen.insert(if entry == "." { own } else { entry }) {
                 self.error(&field, format!("\"{entry}\" names a namespace that is listed already"));
                 continue;
             }

@@ -10,6 +10,7 @@ use crate::schema::at_most_one_of;
 use crate::status::IstioStatus;
 
 mod check;
+mod cover;
 mod http;
 mod matching;
 mod reach;
@@ -87,6 +88,7 @@ message! {
 
 message! {
     /// Conditions of an HTTP route, all of which must hold.
+    #[derive(Eq, Hash)]
     pub struct HttpMatchRequest {
         /// A name for logs and debugging.
         pub name: String,
@@ -121,6 +123,7 @@ message! {
 
 message! {
     /// Matches a string: exactly, by prefix, or by regular expression (RE2, the whole string).
+    #[derive(Eq, Hash)]
     #[schemars(extend("oneOf" = at_most_one_of(&["exact", "prefix", "regex"])))]
     pub struct StringMatch {
         /// The whole string.
@@ -133,7 +136,7 @@ message! {
 }
 
 /// What a [`StringMatch`] asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StringMatcher<'a> {
     /// Nothing: any value, as long as there is one.
     Present,
@@ -433,6 +436,7 @@ message! {
 
 message! {
     /// Conditions of a TLS route, all of which must hold.
+    #[derive(Eq, Hash)]
     #[schemars(extend("required" = ["sniHosts"]))]
     pub struct TlsMatchAttributes {
         /// Server names, any of which suffices.
@@ -463,6 +467,7 @@ message! {
 
 message! {
     /// Conditions of a TCP route, all of which must hold.
+    #[derive(Eq, Hash)]
     pub struct L4MatchAttributes {
         /// Addresses the connection was made to.
         pub destination_subnets: Vec<String>,

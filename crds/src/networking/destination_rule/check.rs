@@ -1,5 +1,7 @@
 //! What is wrong with a DestinationRule.
 
+use std::collections::HashSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::connection_pool::connection_pool;
@@ -30,10 +32,11 @@ impl DestinationRuleSpec {
         if let Some(policy) = &self.traffic_policy {
             c.field("trafficPolicy", |c| traffic_policy(c, policy, namespace));
         }
+        let mut names = HashSet::new();
         for (index, subset) in self.subsets.iter().enumerate() {
             c.field(&format!("subsets[{index}]"), |c| {
                 c.dns_label("name", &subset.name, "subset");
-                if self.subsets.iter().take(index).any(|earlier| earlier.name == subset.name) {
+                if !names.insert(&subset.name) {
                     c.error("name", format!("\"{}\" is defined twice", subset.name));
                 }
                 c.labels("labels", &subset.labels);
@@ -257,10 +260,11 @@ fn consistent_hash(c: &mut Checker, hash: &ConsistentHashLb) {
     if let Some(cookie) = &hash.http_cookie {
         c.field("httpCookie", |c| {
             c.required("name", &cookie.name);
+            let mut names = HashSet::new();
             for (index, attribute) in cookie.attributes.iter().enumerate() {
                 let name = format!("attributes[{index}].name");
                 c.required(&name, &attribute.name);
-                if cookie.attributes.iter().take(index).any(|earlier| earlier.name == attribute.name) {
+                if !names.insert(&attribute.name) {
                     c.error(&name, format!("\"{}\" is listed twice", attribute.name));
                 }
             }

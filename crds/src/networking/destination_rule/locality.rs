@@ -1,6 +1,7 @@
 //! What is wrong with a preference of near endpoints.
 
 use super::{LocalityDistribute, LocalityFailover, LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting};
+use crate::beginnings::first_related;
 use crate::check::Checker;
 
 /// Labels of an endpoint that say where it is, from the widest on.
@@ -11,9 +12,9 @@ const TOPOLOGY: [&str; 3] =
 pub(super) fn locality(c: &mut Checker, setting: &LocalityLoadBalancerSetting, ejects: bool) {
     c.at_most_one(&[("distribute", !setting.distribute.is_empty()), ("failover", !setting.failover.is_empty())]);
     let from: Vec<_> = setting.distribute.iter().map(|distribute| distribute.from.as_str()).collect();
-    for (index, distribute) in setting.distribute.iter().enumerate() {
+    for ((index, distribute), earlier) in setting.distribute.iter().enumerate().zip(overlaps(&from)) {
         c.field(&format!("distribute[{index}]"), |c| {
-            place(c, "from", &distribute.from, from.iter().take(index).copied());
+            place(c, "from", &distribute.from, earlier);
             shares(c, distribute);
         });
     }
@@ -36,9 +37,9 @@ fn no_topology(c: &mut Checker, priority: &[String], beside: &str) {
 
 fn shares(c: &mut Checker, distribute: &LocalityDistribute) {
     let to: Vec<_> = distribute.to.keys().map(String::as_str).collect();
-    for (index, (name, share)) in distribute.to.iter().enumerate() {
+    for ((name, share), earlier) in distribute.to.iter().zip(overlaps(&to)) {
         c.key("to", name, |c| {
-            place(c, "", name, to.iter().take(index).copied());
+            place(c, "", name, earlier);
             if !(1..=100).contains(share) {
                 c.error("", format!("{share} is not a share: it must be between 1 and 100"));
             }
@@ -50,32 +51,35 @@ fn shares(c: &mut Checker, distribute: &LocalityDistribute) {
     }
 }
 
-/// `region`, `region/zone` or `region/zone/subzone`, with `*` for the rest; none that another covers.
-fn place<'a>(c: &mut Checker, field: &str, text: &str, earlier: impl Iterator<Item = &'a str>) {
+/// `region`, `region/zone` or `region/zone/subzone`, with `*` for the rest; none that an earlier one covers, or is covered by.
+fn place(c: &mut Checker, field: &str, text: &str, earlier: Option<&str>) {
     let wildcards = text.matches('*').count();
     if wildcards > 1 || (wildcards == 1 && !text.ends_with('*')) {
         c.error(field, format!("\"{text}\" is not a locality: a wildcard may only stand at its end"));
     } else if text.splitn(3, '/').any(str::is_empty) {
         c.error(field, format!("\"{text}\" is not a locality: write region, region/zone or region/zone/subzone"));
     }
-    for other in earlier {
-        if covers(other, text) || covers(text, other) {
-            c.error(field, format!("\"{text}\" and \"{other}\" overlap"));
-        }
+    if let Some(other) = earlier {
+        // One may overlap with all that follow, however long it is.
+        let other: String = other.chars().take(255).collect();
+        c.error(field, format!("\"{text}\" and \"{other}\" overlap"));
     }
 }
 
-/// Whether every place in `b` is in `a`.
-fn covers(a: &str, b: &str) -> bool {
-    let mut of_b = b.splitn(3, '/');
-    for part in a.splitn(3, '/') {
-        match of_b.next() {
-            _ if part == "*" => return true,
-            Some(other) if other == part => {}
-            _ => return false,
+/// For each place of a list the first one before it that has a place with it in common.
+fn overlaps<'a>(places: &[&'a str]) -> Vec<Option<&'a str>> {
+    let parts = |place: &&str| {
+        let mut key = Vec::with_capacity(place.len() + 1);
+        for part in place.splitn(3, '/').take_while(|part| *part != "*") {
+            key.extend_from_slice(part.as_bytes());
+            // No text has this byte, and so no part begins with another.
+            key.push(0xff);
         }
-    }
-    true
+        key
+    };
+    let first = first_related(&places.iter().map(parts).collect::<Vec<_>>(), |_| true);
+    let earlier = |(place, first): (usize, usize)| if first < place { places.get(first).copied() } else { None };
+    first.into_iter().enumerate().map(earlier).collect()
 }
 
 fn failover(c: &mut Checker, failover: &[LocalityFailover], priority: &[String], ejects: bool) {
@@ -97,8 +101,40 @@ fn failover(c: &mut Checker, failover: &[LocalityFailover], priority: &[String],
 
 #[cfg(test)]
 mod tests {
-    use super::{LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting, covers, locality, zone_aware};
+    use proptest::collection::vec;
+    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
+
+    use super::{LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting, locality, overlaps, zone_aware};
     use crate::check::Checker;
+
+    /// Whether every place in `b` is in `a`.
+    fn covers(a: &str, b: &str) -> bool {
+        let mut of_b = b.splitn(3, '/');
+        for part in a.splitn(3, '/') {
+            match of_b.next() {
+                _ if part == "*" => return true,
+                Some(other) if other == part => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// As by comparing each with each.
+        #[test]
+        fn which_overlap(places in vec(r"[ab*]?(/[ab*]{0,2}){0,3}", 0..10)) {
+            let places: Vec<&str> = places.iter().map(String::as_str).collect();
+            let overlap = |a: &str, b: &str| covers(a, b) || covers(b, a);
+            let first = |(index, text): (usize, &&str)| {
+                places.iter().take(index).copied().find(|earlier| overlap(earlier, text))
+            };
+            let expected: Vec<_> = places.iter().enumerate().map(first).collect();
+            prop_assert_eq!(overlaps(&places), expected);
+        }
+    }
 
     #[test]
     fn places() {

@@ -1,5 +1,7 @@
 //! What is wrong with a Gateway.
 
+use std::collections::HashSet;
+
 use super::{Gateway, GatewaySpec, Server, ServerTlsMode, ServerTlsSettings, server_tls};
 use crate::check::{Checker, HostOf, Problem, Severity, is_dns_label};
 use crate::protocol::Protocol;
@@ -29,10 +31,10 @@ impl GatewaySpec {
             c.error("servers", "needs at least one server");
         }
         c.each("servers", &self.servers, server);
-        let name = |server: &Server| server.port.as_ref().map_or_else(String::new, |port| port.name.clone());
+        let mut names = HashSet::new();
         for (index, server) in self.servers.iter().enumerate() {
-            let own = name(server);
-            if !own.is_empty() && self.servers.iter().take(index).any(|earlier| name(earlier) == own) {
+            let own = server.port.as_ref().map_or("", |port| &port.name);
+            if !own.is_empty() && !names.insert(own) {
                 c.error(
                     &format!("servers[{index}].port.name"),
                     format!("\"{own}\" is the name of an earlier server's port"),

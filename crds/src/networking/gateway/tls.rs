@@ -1,5 +1,7 @@
 //! What is wrong with the TLS settings of a server, of a Gateway or of a Sidecar.
 
+use std::collections::HashSet;
+
 use super::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
 use crate::check::Checker;
 
@@ -95,21 +97,25 @@ fn versions_and_ciphers(c: &mut Checker, tls: &ServerTlsSettings) {
     if matches!(low, TlsProtocol::V1_0 | TlsProtocol::V1_1) && tls.cipher_suites.is_empty() {
         c.warn("cipherSuites", "must name suites of TLS 1.0 or 1.1: by default there are none left");
     }
+    let mut seen = HashSet::new();
     for (index, suite) in tls.cipher_suites.iter().enumerate() {
         let name = format!("cipherSuites[{index}]");
+        let is_new = seen.insert(suite);
         // `[A|B]` and `-ALL` are BoringSSL's own notation.
         let notation = !suite.starts_with(|first: char| first.is_alphanumeric());
         if !notation && suite != "ALL" && !CIPHER_SUITES.contains(&suite.as_str()) {
             c.warn(&name, format!("\"{suite}\" is not a cipher suite and is left out: use OpenSSL's names"));
-        } else if tls.cipher_suites.iter().take(index).any(|earlier| earlier == suite) {
+        } else if !is_new {
             c.warn(&name, format!("\"{suite}\" is listed twice"));
         }
     }
+    seen.clear();
     for (index, curve) in tls.ecdh_curves.iter().enumerate() {
         let name = format!("ecdhCurves[{index}]");
+        let is_new = seen.insert(curve);
         if !CURVES.contains(&curve.as_str()) {
             c.warn(&name, format!("\"{curve}\" is not one of {}", CURVES.join(", ")));
-        } else if tls.ecdh_curves.iter().take(index).any(|earlier| earlier == curve) {
+        } else if !is_new {
             c.warn(&name, format!("\"{curve}\" is listed twice"));
         }
     }

@@ -1,5 +1,7 @@
 //! What is wrong with a ServiceEntry.
 
+use std::collections::HashSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Location, Resolution, ServiceEntry, ServiceEntrySpec, ServicePort};
@@ -28,8 +30,10 @@ impl ServiceEntrySpec {
         let selects = self.workload_selector.is_some() && !c.has_errors();
         self.check_hosts(&mut c);
         self.check_addresses(&mut c);
+        let (mut numbers, mut names) = (HashSet::new(), HashSet::new());
         for (index, port) in self.ports.iter().enumerate() {
-            c.field(&format!("ports[{index}]"), |c| self.check_port(c, index, port));
+            let is_new = (numbers.insert(port.number), names.insert(&port.name));
+            c.field(&format!("ports[{index}]"), |c| self.check_port(c, port, is_new));
         }
         if self.workload_selector.is_some() && !self.endpoints.is_empty() {
             c.error("", "has workloadSelector and endpoints, of which only one can be");
@@ -80,15 +84,15 @@ impl ServiceEntrySpec {
         }
     }
 
-    fn check_port(&self, c: &mut Checker, index: usize, port: &ServicePort) {
+    /// Number and name are new, or an earlier port's.
+    fn check_port(&self, c: &mut Checker, port: &ServicePort, (new_number, new_name): (bool, bool)) {
         c.port_name("name", &port.name);
         c.port("number", port.number);
         c.protocol("protocol", &port.protocol);
-        let mut earlier = self.ports.iter().take(index);
-        if earlier.clone().any(|other| other.number == port.number) {
+        if !new_number {
             c.error("number", format!("{} is listed twice", port.number));
         }
-        if earlier.any(|other| other.name == port.name) {
+        if !new_name {
             c.error("name", format!("\"{}\" is listed twice", port.name));
         }
         if port.target_port != 0 {
@@ -167,10 +171,11 @@ impl ServiceEntrySpec {
             // They are refused as a whole; what else is wrong with one is said as well.
             Resolution::None | Resolution::DynamicDns => AddressOf::Workload,
         };
+        let names: HashSet<&str> = self.ports.iter().map(|port| port.name.as_str()).collect();
         c.each("endpoints", &self.endpoints, |c, endpoint| {
             workload(c, endpoint, of);
             for name in endpoint.ports.keys() {
-                if !self.ports.iter().any(|port| port.name == *name) {
+                if !names.contains(name.as_str()) {
                     c.key("ports", name, |c| c.error("", "is the name of no port in spec.ports"));
                 }
             }

@@ -1,6 +1,6 @@
 //! What is wrong with a Sidecar.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -39,11 +39,11 @@ impl SidecarSpec {
         if says_nothing {
             c.error("", "needs one of ingress, egress, inboundConnectionPool, outboundTrafficPolicy");
         }
+        let mut numbers = HashSet::new();
         for (index, listener) in self.ingress.iter().enumerate() {
             c.field(&format!("ingress[{index}]"), |c| ingress(c, listener));
-            let number = |listener: &IngressListener| listener.port.as_ref().map(|port| port.number);
-            if let Some(port) = number(listener)
-                && self.ingress.iter().take(index).any(|earlier| number(earlier) == Some(port))
+            if let Some(port) = listener.port.as_ref().map(|port| port.number)
+                && !numbers.insert(port)
             {
                 c.error(&format!("ingress[{index}].port.number"), format!("{port} is listed twice"));
             }
@@ -62,6 +62,7 @@ impl SidecarSpec {
 
     /// No two listeners in one place, and the one for all other ports last.
     fn egress_places(&self, c: &mut Checker) {
+        let mut places = HashSet::new();
         for (index, listener) in self.egress.iter().enumerate() {
             let name = format!("egress[{index}]");
             let Some(port) = &listener.port else {
@@ -71,11 +72,7 @@ impl SidecarSpec {
                 continue;
             };
             // Sockets have number 0, and are told apart by their path.
-            let same = |other: &EgressListener| {
-                other.port.as_ref().is_some_and(|other| other.number == port.number)
-                    && (port.number != 0 || other.bind == listener.bind)
-            };
-            if self.egress.iter().take(index).any(same) {
+            if !places.insert((port.number, if port.number == 0 { listener.bind.as_str() } else { "" })) {
                 match port.number {
                     0 => c.error(&format!("{name}.bind"), format!("\"{}\" is bound twice", listener.bind)),
                     number => c.error(&format!("{name}.port.number"), format!("{number} is listed twice")),
@@ -203,14 +200,14 @@ fn egress(c: &mut Checker, listener: &EgressListener, namespace: &str) {
 /// Hosts that others in the list cover.
 fn repeated_hosts(c: &mut Checker, hosts: &[String], namespace: &str) {
     let everything = hosts.iter().any(|host| host == "*/*");
-    let mut seen: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut seen: HashMap<&str, HashSet<&str>> = HashMap::new();
     for (index, text) in hosts.iter().enumerate() {
         // What is left out is not repeated by what is taken in.
         let Some((of, host)) = text.split_once('/').filter(|_| !text.starts_with('~')) else { continue };
         let of = if of == "." && !namespace.is_empty() { namespace } else { of };
         let earlier = seen.entry(of).or_default();
-        let repeated = earlier.contains(&host) || earlier.contains(&"*") || (host == "*" && !earlier.is_empty());
-        earlier.push(host);
+        let repeated = earlier.contains(host) || earlier.contains("*") || (host == "*" && !earlier.is_empty());
+        earlier.insert(host);
         let name = format!("hosts[{index}]");
         if everything && of != "*" {
             c.warn(&name, format!("\"{text}\" is covered by \"*/*\": leave one of them out"));

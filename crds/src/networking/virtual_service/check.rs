@@ -55,7 +55,8 @@ impl VirtualServiceSpec {
                 claims(c, route);
             }
         });
-        c.each("tls", &self.tls, |c, route| self.check_tls(c, route));
+        let hosts = host::Covered::by(if self.tls.is_empty() { &[] } else { &self.hosts });
+        c.each("tls", &self.tls, |c, route| self.check_tls(c, route, &hosts));
         c.each("tcp", &self.tcp, tcp_route);
         c.export_to(&self.export_to, metadata.namespace.as_deref().unwrap_or_default(), false);
         reach::unreachable(&mut c, self);
@@ -69,7 +70,7 @@ impl VirtualServiceSpec {
 
     fn check_hosts(&self, c: &mut Checker) {
         let of_server_names = self.tls.iter().flat_map(|route| &route.matches).any(|m| !m.sni_hosts.is_empty());
-        for (index, host) in self.hosts.iter().enumerate() {
+        for ((index, host), earlier) in self.hosts.iter().enumerate().zip(host::overlaps(&self.hosts)) {
             let name = format!("hosts[{index}]");
             if host == "*" && !self.is_of_gateways() {
                 c.error(&name, "\"*\" needs gateways other than \"mesh\": for sidecars name the hosts");
@@ -78,10 +79,12 @@ impl VirtualServiceSpec {
             if !(self.is_of_gateways() && of_server_names && is_cluster_name(host)) {
                 c.host_or_address(&name, host);
             }
-            if let Some(earlier) = self.hosts.iter().take(index).find(|earlier| host::matches(earlier, host)) {
+            if let Some(earlier) = earlier.and_then(|earlier| self.hosts.get(earlier)) {
                 let message = if earlier == host {
                     format!("\"{host}\" is listed twice")
                 } else {
+                    // One that is too long to be a host may stand in the message of every other.
+                    let earlier: String = earlier.chars().take(255).collect();
                     format!("\"{host}\" and \"{earlier}\" cover the same names: leave one of them out")
                 };
                 c.error(&name, message);
@@ -89,7 +92,7 @@ impl VirtualServiceSpec {
         }
     }
 
-    fn check_tls(&self, c: &mut Checker, route: &TlsRoute) {
+    fn check_tls(&self, c: &mut Checker, route: &TlsRoute, hosts: &host::Covered<'_>) {
         if route.matches.is_empty() {
             c.error("match", "needs at least one entry with sniHosts");
         }
@@ -98,7 +101,7 @@ impl VirtualServiceSpec {
                 c.error("sniHosts", "must name at least one host");
             }
             for (index, server_name) in m.sni_hosts.iter().enumerate() {
-                self.check_server_name(c, &format!("sniHosts[{index}]"), server_name);
+                self.check_server_name(c, &format!("sniHosts[{index}]"), server_name, hosts);
             }
             connection_match(c, &m.destination_subnets, m.port, &m.gateways);
             c.labels("sourceLabels", &m.source_labels);
@@ -106,7 +109,7 @@ impl VirtualServiceSpec {
         weighted(c, &route.route);
     }
 
-    fn check_server_name(&self, c: &mut Checker, field: &str, server_name: &str) {
+    fn check_server_name(&self, c: &mut Checker, field: &str, server_name: &str, hosts: &host::Covered<'_>) {
         if server_name.parse::<IpAddr>().is_ok() {
             // RFC 6066, section 3.
             return c.warn(field, format!("\"{server_name}\" is an address, which few clients send as a server name"));
@@ -114,7 +117,7 @@ impl VirtualServiceSpec {
         if !(self.is_of_gateways() && is_cluster_name(server_name)) {
             c.host(field, server_name);
         }
-        if !self.hosts.iter().any(|host| host::subset_of(server_name, host)) {
+        if !hosts.has(server_name) {
             c.error(field, format!("\"{server_name}\" is none of spec.hosts, nor covered by one: add it there"));
         }
     }

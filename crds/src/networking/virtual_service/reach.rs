@@ -1,6 +1,10 @@
 //! Routes and matches that nothing ever reaches, since earlier ones take it all.
 
-use super::{HttpMatchRequest, HttpRoute, StringMatch, StringMatcher, TcpRoute, TlsRoute, VirtualServiceSpec};
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::cover::covered;
+use super::{HttpMatchRequest, TcpRoute, TlsRoute, VirtualServiceSpec};
 use crate::check::Checker;
 
 pub(super) fn unreachable(c: &mut Checker, spec: &VirtualServiceSpec) {
@@ -29,80 +33,18 @@ fn behind_a_catch_all<T>(c: &mut Checker, name: &str, routes: &[T], catches_all:
 }
 
 /// Matches of connections that an earlier route has already.
-fn repeated<T, M: PartialEq>(c: &mut Checker, name: &str, routes: &[T], matches: impl Fn(&T) -> &Vec<M>) {
+fn repeated<T, M: Eq + Hash>(c: &mut Checker, name: &str, routes: &[T], matches: impl Fn(&T) -> &Vec<M>) {
+    let mut first = HashMap::new();
     for (index, route) in routes.iter().enumerate() {
         for (place, m) in matches(route).iter().enumerate() {
-            if let Some(earlier) = routes.iter().take(index).position(|earlier| matches(earlier).contains(m)) {
+            let earlier = *first.entry(m).or_insert(index);
+            if earlier < index {
                 c.warn(
                     &format!("{name}[{index}].match[{place}]"),
                     format!("is never reached: {name}[{earlier}] has the same match"),
                 );
             }
         }
-    }
-}
-
-/// Matches of requests that an earlier one covers.
-fn covered(c: &mut Checker, routes: &[HttpRoute]) {
-    let mut earlier: Vec<(String, HttpMatchRequest)> = Vec::new();
-    for (index, route) in routes.iter().enumerate() {
-        let of_others = earlier.len();
-        for (place, m) in route.matches.iter().enumerate() {
-            let own = format!("http[{index}].match[{place}]");
-            // What it is called makes no difference to what it matches.
-            let m = HttpMatchRequest { name: String::new(), stat_prefix: String::new(), ..m.clone() };
-            if let Some((other, _)) = earlier.iter().find(|(_, other)| *other == m || covers(other, &m)) {
-                c.warn(&own, format!("is never reached: {other} matches every request that it matches"));
-            }
-            earlier.push((own, m));
-        }
-        // What a delegate does not match goes on to the next route.
-        if route.delegate.is_some() {
-            earlier.truncate(of_others);
-        }
-    }
-}
-
-/// Whether `a` matches every request that `b` matches. Of paths only prefixes are compared: an exact path behind a prefix is
-/// how people write down what they mean.
-fn covers(a: &HttpMatchRequest, b: &HttpMatchRequest) -> bool {
-    let (Some(of_a), Some(of_b)) = (&a.uri, &b.uri) else { return false };
-    let (StringMatcher::Prefix(of_a), StringMatcher::Prefix(of_b)) = (of_a.matcher(), of_b.matcher()) else {
-        return false;
-    };
-    let prefix = if a.ignore_uri_case {
-        of_b.get(..of_a.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(of_a))
-    } else {
-        of_b.starts_with(of_a) && (!b.ignore_uri_case || of_a.is_empty())
-    };
-    // An absent condition is a condition on nothing.
-    let text = |a: &Option<StringMatch>, b: &Option<StringMatch>| match (a, b) {
-        (None, _) => true,
-        (Some(a), Some(b)) => implies(b, a),
-        (Some(_), None) => false,
-    };
-    prefix
-        && (a.port == 0 || a.port == b.port)
-        && text(&a.scheme, &b.scheme)
-        && text(&a.method, &b.method)
-        && text(&a.authority, &b.authority)
-        && a.headers.iter().all(|(name, of_a)| b.headers.get(name).is_some_and(|of_b| implies(of_b, of_a)))
-        && a.query_params.iter().all(|(name, of_a)| b.query_params.get(name).is_some_and(|of_b| implies(of_b, of_a)))
-        && a.without_headers.iter().all(|(name, of_a)| b.without_headers.get(name) == Some(of_a))
-        && a.source_labels.iter().all(|(name, value)| b.source_labels.get(name) == Some(value))
-        && (a.source_namespace.is_empty() || a.source_namespace == b.source_namespace)
-        && (a.gateways.is_empty() && b.gateways.is_empty()
-            || !b.gateways.is_empty() && b.gateways.iter().all(|gateway| a.gateways.contains(gateway)))
-}
-
-/// Whether a text that matches `b` also matches `a`.
-fn implies(b: &StringMatch, a: &StringMatch) -> bool {
-    match (b.matcher(), a.matcher()) {
-        (_, StringMatcher::Present) => true,
-        (StringMatcher::Exact(text) | StringMatcher::Prefix(text), StringMatcher::Prefix(prefix)) => {
-            text.starts_with(prefix)
-        }
-        (b, a) => a == b,
     }
 }
 
