@@ -78,7 +78,9 @@ pub(crate) fn open(body: &[u8]) -> Result<AdmissionRequest, Answer> {
 pub(crate) fn describe(object: &Value, namespace: &str) -> String {
     let name = |field: &str| object.pointer(field).and_then(Value::as_str).filter(|name| !name.is_empty());
     let name = name("/metadata/name").or_else(|| name("/metadata/generateName")).unwrap_or("(unnamed)");
-    format!("{namespace}/{name}")
+    // It stands in every message; the API server allows 253, whoever else asks may write a million.
+    let short = |text: &str| text.chars().take(253).collect::<String>();
+    format!("{}/{}", short(namespace), short(name))
 }
 
 /// An answer, ready to be written.

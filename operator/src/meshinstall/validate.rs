@@ -104,7 +104,7 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
     let proxy_image = proxy.image.as_ref().unwrap_or(&standard.proxy).clone();
     let named = proxy_image != images::reference(&hub, images::PROXY, tag);
 
-    let mesh = Mesh {
+    let mut mesh = Mesh {
         name: read.name.clone(),
         uid: read.uid.clone(),
         namespace: spec.namespace.clone(),
@@ -137,6 +137,7 @@ pub(crate) fn validate(read: &Dereferenced, related: &RelatedImages) -> Result<M
         openshift: defaults.openshift,
     };
     values::check(&mesh)?;
+    mesh.without_effect.extend(values::without_effect(&mesh)?);
     Ok(mesh)
 }
 

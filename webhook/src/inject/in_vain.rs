@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crds::meshconfig::fields::{Effect, PROXY_FIELDS};
+use serde_json::{Map, Value};
 
-use super::annotations as annotation;
 use super::settings::Settings;
+use super::{annotations as annotation, members};
 
 /// Annotations of Istio's that have no effect here, and why. A name that ends in a slash stands for all below it.
 const NO_EFFECT: [(&str, &str); 16] = [
@@ -101,16 +102,33 @@ pub(crate) fn asked(
         let matches = |one: &str| one == name || (one.ends_with('/') && name.starts_with(one));
         if let Some((_, why)) = NO_EFFECT.iter().find(|(one, _)| matches(one)) {
             warnings.push(format!("annotation {name} has no effect: {why}"));
-        } else if OURS.iter().any(|prefix| name.starts_with(prefix)) && !KNOWN.contains(&name.as_str()) {
-            let meant = crds::nearest(name, KNOWN).map(|known| format!("; is {known} meant?")).unwrap_or_default();
-            warnings.push(format!("annotation {name} is not known and has no effect{meant}"));
+        } else if OURS.iter().any(|prefix| name.starts_with(prefix)) {
+            if !KNOWN.contains(&name.as_str()) {
+                let meant = crds::nearest(name, KNOWN).map(|known| format!("; is {known} meant?")).unwrap_or_default();
+                warnings.push(format!("annotation {name} is not known and has no effect{meant}"));
+            }
+        } else if let Some(known) = of_another_domain(name, &KNOWN) {
+            warnings.push(format!("annotation {name} is not known and has no effect; is {known} meant?"));
         }
+        members::of_volumes(name, value, warnings);
         warnings.extend(taken_for(name, value).map(|taken| format!("annotation {name}: {taken}")));
     }
     as_labels(labels, warnings);
     proxy_config(annotations, warnings);
+    overrides(annotations, warnings);
     traffic(annotations, settings, warnings);
     revision(annotations, settings, warnings);
+}
+
+/// The known name of which a name has the last part, in a domain that is Istio's or a slip of it: `sidecar.isito.io/inject`,
+/// `traffic.istio.io/excludeInboundPorts`.
+fn of_another_domain<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let (domain, last) = name.split_once('/')?;
+    let same = known.iter().copied().filter(|known| *known != name && *known != names::annotations::STATUS);
+    let mut same = same.filter_map(|known| Some((known, known.split_once('/').filter(|(_, own)| *own == last)?.0)));
+    // Others have annotations of these names too.
+    let near = |own: &str| domain.ends_with(".istio.io") || crds::nearest(domain, [own]).is_some();
+    same.find(|(_, own)| near(own)).map(|(known, _)| known)
 }
 
 /// What a value that is none of an annotation's counts as.
@@ -153,8 +171,17 @@ fn as_labels(labels: &BTreeMap<String, String>, warnings: &mut Vec<String>) {
     for name in labels.keys().filter(|name| !matches!(name.as_str(), names::labels::INJECT | names::labels::REVISION)) {
         if let Some((_, why)) = NO_EFFECT_AS_LABEL.iter().find(|(label, _)| label == name) {
             warnings.push(format!("label {name} has no effect: {why}"));
-        } else if OURS.iter().any(|prefix| name.starts_with(prefix)) || KNOWN.contains(&name.as_str()) {
+        } else if KNOWN.contains(&name.as_str()) {
             warnings.push(format!("label {name} has no effect: write it as an annotation of the pod"));
+        } else if OURS.iter().any(|prefix| name.starts_with(prefix)) {
+            let as_it_is = |known: &str| known == names::labels::INJECT || known == names::labels::REVISION;
+            let meant = crds::nearest(name, KNOWN).map(|known| {
+                let how = if as_it_is(known) { "" } else { ", as an annotation," };
+                format!("; is {known}{how} meant?")
+            });
+            warnings.push(format!("label {name} is not known and has no effect{}", meant.unwrap_or_default()));
+        } else if let Some(known) = of_another_domain(name, &[names::labels::INJECT]) {
+            warnings.push(format!("label {name} is not known and has no effect; is {known} meant?"));
         }
     }
 }
@@ -163,8 +190,9 @@ fn as_labels(labels: &BTreeMap<String, String>, warnings: &mut Vec<String>) {
 fn proxy_config(annotations: &BTreeMap<String, String>, warnings: &mut Vec<String>) {
     let name = names::annotations::PROXY_CONFIG;
     let fields = annotations.get(name).and_then(|yaml| annotation::proxy_config_fields(yaml).ok()).unwrap_or_default();
-    for field in fields.keys() {
+    for (field, value) in &fields {
         match PROXY_FIELDS.iter().find(|(known, _)| known == field) {
+            Some((_, Effect::InForce)) if field == "image" => image(name, value, warnings),
             Some((_, Effect::InForce)) => {}
             Some((_, Effect::None)) => warnings.push(format!("annotation {name}: {field} has no effect here")),
             None => {
@@ -174,6 +202,28 @@ fn proxy_config(annotations: &BTreeMap<String, String>, warnings: &mut Vec<Strin
                 warnings.push(format!("annotation {name}: {field} is not known and has no effect{meant}"));
             }
         }
+    }
+}
+
+/// The one field in force that has fields of its own, of which there is one.
+fn image(name: &str, image: &Value, warnings: &mut Vec<String>) {
+    const FIELD: &str = "imageType";
+    for field in image.as_object().into_iter().flat_map(Map::keys).filter(|field| *field != FIELD) {
+        let field: String = field.chars().take(60).collect();
+        let meant = crds::nearest(&field, [FIELD]).map(|known| format!("; is {known} meant?")).unwrap_or_default();
+        warnings.push(format!("annotation {name}: image.{field} is not known and has no effect{meant}"));
+    }
+}
+
+/// What an earlier injection keeps has two lists; who writes it by hand may miss them.
+fn overrides(annotations: &BTreeMap<String, String>, warnings: &mut Vec<String>) {
+    let name = names::annotations::PROXY_OVERRIDES;
+    let members = annotations.get(name).and_then(|text| annotation::json_map(text).ok()).unwrap_or_default();
+    for member in members.keys().filter(|member| !super::LISTS.contains(&member.as_str())) {
+        let member: String = member.chars().take(60).collect();
+        let meant = crds::nearest(&member, super::LISTS).map(|known| format!("; is {known} meant?"));
+        let meant = meant.unwrap_or_default();
+        warnings.push(format!("annotation {name}: {member} is not known and has no effect{meant}"));
     }
 }
 
@@ -269,6 +319,40 @@ mod tests {
             ("istio.io/rev", "canary", Some("\"canary\" has no effect, revision default injects")),
             ("istio.io/rev", "default", None),
             ("example.org/anything", "x", None),
+            ("example.org/config", "x", None),
+            ("prometheus.io/port", "1", None),
+            ("networking.istio.io/exportTo", "x", None),
+            (
+                "sidecar.isito.io/inject",
+                "true",
+                Some("is not known and has no effect; is sidecar.istio.io/inject meant?"),
+            ),
+            (
+                "traffic.istio.io/excludeInboundPorts",
+                "1",
+                Some("is not known and has no effect; is traffic.sidecar.istio.io/excludeInboundPorts meant?"),
+            ),
+            (
+                "sidecar.istio.io/excludeInboundPorts",
+                "1",
+                Some("is not known and has no effect; is traffic.sidecar.istio.io/excludeInboundPorts meant?"),
+            ),
+            (
+                "sidecar.istio.io/userVolume",
+                r#"{"v": {"emptydir": {}}}"#,
+                Some("emptydir of volume \"v\" is not known and has no effect; is emptyDir meant?"),
+            ),
+            (
+                "proxy.istio.io/config",
+                "image: {imagetype: debug}",
+                Some("image.imagetype is not known and has no effect; is imageType meant?"),
+            ),
+            ("proxy.istio.io/config", "image: {imageType: debug}", None),
+            (
+                "proxy.istio.io/overrides",
+                r#"{"container": []}"#,
+                Some("container is not known and has no effect; is containers meant?"),
+            ),
         ];
         for (name, value, expected) in rows {
             let warnings = warnings(&[], &[(name, value)]);
@@ -302,6 +386,11 @@ mod tests {
             ("istio-locality", "a.b", Some("endpoints have no locality")),
             ("sidecar.istio.io/proxyCPU", "1", Some("write it as an annotation")),
             ("traffic.sidecar.istio.io/excludeOutboundPorts", "1", Some("write it as an annotation")),
+            ("sidecar.istio.io/injct", "true", Some("; is sidecar.istio.io/inject meant?")),
+            ("sidecar.istio.io/proxyCpu", "1", Some("; is sidecar.istio.io/proxyCPU, as an annotation, meant?")),
+            ("sidecar.istio.io/quality", "1", Some("is not known and has no effect")),
+            ("sidecars.istio.io/inject", "true", Some("; is sidecar.istio.io/inject meant?")),
+            ("example.org/inject", "true", None),
         ];
         for (name, value, expected) in rows {
             let warnings = warnings(&[(name, value)], &[]);

@@ -6,7 +6,7 @@
 //! 4. `template`: the fragments of a pod that its templates add; ours are put together of the pieces in `render`
 //! 5. `strategic`: they are merged over the pod; `overrides`: the user's own fields over them
 //! 6. `prometheus`, `probes`: metrics and probes of the application go through the proxy's agent
-//! 7. `order`: where our containers stand; `in_vain`, `warnings`, `pod_security`, `resources`: what the user should know
+//! 7. `order`: where our containers stand; `in_vain` (with `members`), `warnings`, `pod_security`, `resources`: what the user should know
 //! 8. [`patch`]: the difference between the raw documents
 //!
 //! `subject` is what all of these read of a pod, `redirection` what of its traffic is captured; [`inject_document`] does
@@ -20,6 +20,7 @@ pub mod decide;
 mod earlier;
 mod file;
 mod in_vain;
+mod members;
 mod order;
 mod overrides;
 pub mod patch;

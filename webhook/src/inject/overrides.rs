@@ -31,8 +31,14 @@ impl Overrides {
     pub(crate) fn read(annotation: &str) -> Result<Self, String> {
         let fail = |error: serde_json::Error| format!("must be a JSON object: {error}");
         let overrides: Map<String, Value> = serde_json::from_str(annotation).map_err(fail)?;
-        let list = |name: &str| overrides.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-        Ok(Self { containers: list(CONTAINERS), init_containers: list(INIT_CONTAINERS) })
+        let list = |name: &str| match overrides.get(name) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(list)) if list.iter().all(|one| one.get("name").is_some_and(Value::is_string)) => {
+                Ok(list.clone())
+            }
+            Some(_) => Err(format!("{name} must be a list of containers with their names")),
+        };
+        Ok(Self { containers: list(CONTAINERS)?, init_containers: list(INIT_CONTAINERS)? })
     }
 
     /// The annotation's form; nothing where there is nothing.

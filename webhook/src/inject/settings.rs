@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::cluster::Cluster;
 use super::template::UserTemplate;
-pub use super::values::Values;
+pub use super::values::{Values, unread};
 
 /// Everything that injection depends on beside the pod; immutable, replaced as a whole.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl Settings {
             crds::yaml::from_str(text).map_err(|error| SettingsError::new(&injector_name, "values", &error))?;
         let raw_values =
             crds::yaml::value(text).map_err(|error| SettingsError::new(&injector_name, "values", &error))?;
-        let native = match values.pilot.env.get("ENABLE_NATIVE_SIDECARS").map_or("auto", |value| value.trim()) {
+        let native = match values.pilot.env.get(super::values::NATIVE_SIDECARS).map_or("auto", |value| value.trim()) {
             "" | "auto" => None,
             other => Some(super::annotations::boolean(other).map_err(|_| {
                 let message = format!("pilot.env.ENABLE_NATIVE_SIDECARS: \"{other}\" is none of auto, true, false");

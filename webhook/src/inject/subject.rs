@@ -90,7 +90,7 @@ impl Subject<'_> {
 
     /// Istio's `COMPLIANCE_POLICY`.
     pub(crate) fn compliance_policy(&self) -> Option<&str> {
-        let policy = self.settings.values.pilot.env.get("COMPLIANCE_POLICY")?;
+        let policy = self.settings.values.pilot.env.get(super::values::COMPLIANCE_POLICY)?;
         Some(policy.as_ref()).filter(|policy: &&str| !policy.is_empty())
     }
 

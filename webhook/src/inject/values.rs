@@ -2,8 +2,49 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::{Lifecycle, PodSecurityContext, ResourceRequirements, SeccompProfile};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use super::members;
+
+/// Istio's switch for native sidecars, in `pilot.env`.
+pub(crate) const NATIVE_SIDECARS: &str = "ENABLE_NATIVE_SIDECARS";
+/// Istio's switch for what cryptography is allowed, in `pilot.env`.
+pub(crate) const COMPLIANCE_POLICY: &str = "COMPLIANCE_POLICY";
+
+/// What is read and does nothing here: there is one log level, and redirection is by nftables always.
+const WITHOUT_EFFECT: [&str; 2] = ["global.proxy.componentLogLevel", "global.nativeNftables"];
+
+/// The paths of values that injection does not read, or reads in vain. A user's template may read any value; what it
+/// names counts as read.
+pub fn unread(values: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    // What does not fit its type is refused elsewhere.
+    let Ok(read) = serde_ignored::deserialize::<_, _, Values>(values, |path| found.push(path.to_string())) else {
+        return Vec::new();
+    };
+    let known = |name: &&String| !matches!(name.as_str(), NATIVE_SIDECARS | COMPLIANCE_POLICY);
+    found.extend(read.pilot.env.keys().filter(known).map(|name| format!("pilot.env.{name}")));
+    let written = |path: &&&str| values.pointer(&format!("/{}", path.replace('.', "/"))).is_some();
+    found.extend(WITHOUT_EFFECT.iter().filter(written).map(ToString::to_string));
+    // What containers and pods get as it is.
+    let parts: [(&str, fn(&Value) -> Vec<String>); 5] = [
+        ("global.proxy.resources", members::unread::<ResourceRequirements>),
+        ("global.proxy.lifecycle", members::unread::<Lifecycle>),
+        ("global.proxy.seccompProfile", members::unread::<SeccompProfile>),
+        ("gateways.seccompProfile", members::unread::<SeccompProfile>),
+        ("gateways.securityContext", members::unread::<PodSecurityContext>),
+    ];
+    for (path, unread) in parts {
+        let part = values.pointer(&format!("/{}", path.replace('.', "/")));
+        found.extend(part.map(unread).unwrap_or_default().into_iter().map(|member| format!("{path}.{member}")));
+    }
+    let templates = &read.sidecar_injector_webhook.templates;
+    let last = |path: &String| path.rsplit('.').next().unwrap_or_default().to_owned();
+    found.retain(|path| !templates.values().any(|template| template.contains(&last(path))));
+    found
+}
 
 /// Defines a group of Helm values with the defaults that Istio's chart gives them.
 macro_rules! values {
@@ -255,5 +296,58 @@ impl std::ops::Deref for Text {
 
     fn deref(&self) -> &str {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::unread;
+
+    #[test]
+    fn what_nobody_reads_is_told_by_path() {
+        let rows = [
+            ("nothing", json!({}), &[][..]),
+            (
+                "what is read",
+                json!({
+                    "revision": "a",
+                    "global": {"hub": "h", "tag": 1.5, "proxy": {"resources": {"limits": {"cpu": 1}}, "statusPort": 1},
+                        "proxy_init": {"image": "i"}, "meshID": "m"},
+                    "pilot": {"cni": {"enabled": true}, "env": {"ENABLE_NATIVE_SIDECARS": "auto"}},
+                    "sidecarInjectorWebhook": {"templates": {"a": "b"}, "rewriteAppHTTPProbe": false},
+                }),
+                &[],
+            ),
+            ("a whole part", json!({"telemetry": {"enabled": true}}), &["telemetry"]),
+            (
+                "parts of parts",
+                json!({
+                    "global": {"hob": "h", "proxy": {"tracer": "zipkin", "resources": {"limit": {"cpu": 1}}}},
+                    "pilot": {"traceSampling": 1, "env": {"PILOT_ENABLE_STATUS": true}},
+                }),
+                &[
+                    "global.hob",
+                    "global.proxy.tracer",
+                    "pilot.traceSampling",
+                    "pilot.env.PILOT_ENABLE_STATUS",
+                    "global.proxy.resources.limit",
+                ],
+            ),
+            (
+                "what is read in vain",
+                json!({"global": {"proxy": {"componentLogLevel": "misc:error"}}}),
+                &["global.proxy.componentLogLevel"],
+            ),
+            (
+                "what a template reads",
+                json!({"mine": {"colour": "red"}, "sidecarInjectorWebhook": {"templates": {"a": "{{ .Values.mine.colour }}"}}}),
+                &[],
+            ),
+        ];
+        for (name, values, expected) in rows {
+            assert_eq!(unread(&values), expected, "{name}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
 use super::RenderError;
+use super::webhook_configuration::NAMESPACES_BY_DEFAULT;
 use crate::meshinstall::mesh::{Component, Mesh};
 
 pub(super) fn build(mesh: &Mesh) -> Result<ConfigMap, RenderError> {
@@ -17,25 +18,61 @@ pub(super) fn build(mesh: &Mesh) -> Result<ConfigMap, RenderError> {
     })
 }
 
+/// The fields of key `config`, and the values that they come from.
+const CONFIG: [(&str, &str); 7] = [
+    ("policy", "/global/proxy/autoInject"),
+    ("alwaysInjectSelector", "/sidecarInjectorWebhook/alwaysInjectSelector"),
+    ("neverInjectSelector", "/sidecarInjectorWebhook/neverInjectSelector"),
+    ("injectedAnnotations", "/sidecarInjectorWebhook/injectedAnnotations"),
+    ("defaultTemplates", "/sidecarInjectorWebhook/defaultTemplates"),
+    ("templates", "/sidecarInjectorWebhook/templates"),
+    ("aliases", "/sidecarInjectorWebhook/aliases"),
+];
+
 /// Whom to inject, and by which templates; from the values, as Istio's chart has it. Built-in templates are the webhook's
 /// own.
 fn config(values: &Value) -> Value {
-    let injector = |name: &str, otherwise: Value| {
-        values.pointer(&format!("/sidecarInjectorWebhook/{name}")).cloned().unwrap_or(otherwise)
-    };
     let mut config = json!({
-        "policy": values.pointer("/global/proxy/autoInject").cloned().unwrap_or(json!("enabled")),
-        "alwaysInjectSelector": injector("alwaysInjectSelector", json!([])),
-        "neverInjectSelector": injector("neverInjectSelector", json!([])),
-        "injectedAnnotations": injector("injectedAnnotations", json!({})),
-        "defaultTemplates": injector("defaultTemplates", json!(["sidecar"])),
+        "policy": "enabled",
+        "alwaysInjectSelector": [],
+        "neverInjectSelector": [],
+        "injectedAnnotations": {},
+        "defaultTemplates": ["sidecar"],
     });
-    for name in ["templates", "aliases"] {
-        if let (Some(config), value @ Value::Object(_)) = (config.as_object_mut(), injector(name, Value::Null)) {
-            config.insert(name.to_owned(), value);
+    for (name, path) in CONFIG {
+        // Of maps nothing but maps: Helm leaves an empty one out.
+        let is_map = |value: &&Value| !matches!(name, "templates" | "aliases") || value.is_object();
+        if let (Some(config), Some(value)) = (config.as_object_mut(), values.pointer(path).filter(is_map)) {
+            config.insert(name.to_owned(), value.clone());
         }
     }
     config
+}
+
+/// The paths of the user's values that neither the operator nor the webhook reads, and that are not so anyway.
+pub(crate) fn values_without_effect(mesh: &Mesh) -> Result<Vec<String>, RenderError> {
+    let mut own = Value::Object(mesh.values.clone());
+    drop_nulls(&mut own);
+    let standard = values(mesh)?;
+    let pointer = |path: &String| format!("/{}", path.replace('.', "/"));
+    let read_here = |path: &String| {
+        CONFIG.iter().map(|(_, path)| *path).chain([NAMESPACES_BY_DEFAULT]).any(|read| read == pointer(path))
+    };
+    let is_so_anyway = |path: &String| {
+        let value = own.pointer(&pointer(path));
+        value.is_some() && value == standard.pointer(&pointer(path))
+    };
+    let mut found = webhook::inject::settings::unread(&own);
+    found.retain(|path| !read_here(path) && !is_so_anyway(path));
+    Ok(found.into_iter().map(|path| format!("spec.values.{path}")).collect())
+}
+
+/// What takes a default away asks for nothing by itself.
+fn drop_nulls(value: &mut Value) {
+    if let Value::Object(members) = value {
+        members.retain(|_, member| !member.is_null());
+        members.values_mut().for_each(drop_nulls);
+    }
 }
 
 /// Helm's rule: maps merge, null takes a default away, anything else replaces.

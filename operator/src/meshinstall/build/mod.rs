@@ -9,7 +9,7 @@ mod control_plane_service;
 mod disruption_budget;
 mod gateway_deployment;
 mod gateway_service;
-mod injector_config_map;
+pub(super) mod injector_config_map;
 mod mesh_config_map;
 pub(crate) mod pod;
 mod rendered;
@@ -18,7 +18,7 @@ pub(crate) mod service_account;
 #[cfg(test)]
 mod tests;
 mod webhook_ca_secret;
-mod webhook_configuration;
+pub(super) mod webhook_configuration;
 mod webhook_deployment;
 mod webhook_service;
 

@@ -31,9 +31,12 @@ pub(super) fn tag(mesh: &Mesh, ca: &WebhookCa, tag: &str) -> MutatingWebhookConf
     object
 }
 
+/// The value by which pods of all namespaces are injected.
+pub(in crate::meshinstall) const NAMESPACES_BY_DEFAULT: &str = "/sidecarInjectorWebhook/enableNamespacesByDefault";
+
 fn registration<'a>(mesh: &'a Mesh, ca_bundle: &'a [u8]) -> Registration<'a> {
-    let by_default =
-        mesh.values.get("sidecarInjectorWebhook").and_then(|values| values.get("enableNamespacesByDefault"));
+    let values = Value::Object(mesh.values.clone());
+    let by_default = values.pointer(NAMESPACES_BY_DEFAULT);
     Registration {
         revision: &mesh.revision,
         namespace: &mesh.namespace,

@@ -288,6 +288,35 @@ fn what_has_no_effect_is_named() {
             json!({"meshConfig": {"enableTracing": true, "defaultConfig": {"tracing": {"sampling": 1}}}}),
             vec!["spec.meshConfig.enableTracing", "spec.meshConfig.defaultConfig.tracing"],
         ),
+        (
+            "Helm values that are read, or are so anyway",
+            json!({"values": {
+                "global": {"proxy": {"autoInject": "disabled", "componentLogLevel": "misc:error"}, "platform": ""},
+                "sidecarInjectorWebhook": {
+                    "enableNamespacesByDefault": true, "reinvocationPolicy": "Never",
+                    "injectedAnnotations": {"a": "b"}, "neverInjectSelector": [],
+                },
+                "telemetry": null,
+            }}),
+            vec![],
+        ),
+        (
+            "Helm values that nobody reads",
+            json!({"values": {
+                "global": {"proxy": {"componentLogLevel": "misc:debug", "logAsJson": true}},
+                "pilot": {"traceSampling": 1, "env": {"PILOT_ENABLE_STATUS": "true"}},
+                "sidecarInjectorWebhook": {"reinvocationPolicy": "IfNeeded"},
+                "telemetry": {"enabled": null, "v2": {}},
+            }}),
+            vec![
+                "spec.values.global.proxy.logAsJson",
+                "spec.values.pilot.traceSampling",
+                "spec.values.sidecarInjectorWebhook.reinvocationPolicy",
+                "spec.values.telemetry",
+                "spec.values.pilot.env.PILOT_ENABLE_STATUS",
+                "spec.values.global.proxy.componentLogLevel",
+            ],
+        ),
     ] {
         let mesh = validate(&read(spec), &RelatedImages::default()).expect(name);
         assert_eq!(mesh.without_effect, expected, "{name}");

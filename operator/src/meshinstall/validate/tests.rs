@@ -225,6 +225,12 @@ fn what_cannot_work_names_its_field() {
             "spec.values: ConfigMap istio-sidecar-injector, key values: global.proxy.privileged: ",
         ),
         (
+            "a Helm value that is a text instead of a switch",
+            read(json!({"values": {"sidecarInjectorWebhook": {"enableNamespacesByDefault": "true"}}})),
+            Reason::InvalidSpec,
+            "spec.values.sidecarInjectorWebhook.enableNamespacesByDefault: \"true\" is neither true nor false",
+        ),
+        (
             "a Helm value that spec says elsewhere",
             read(json!({"values": {"global": {"istioNamespace": "other"}}})),
             Reason::InvalidSpec,

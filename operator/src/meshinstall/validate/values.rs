@@ -7,7 +7,14 @@ use webhook::inject::settings::Settings;
 
 use super::Invalid;
 use crate::meshinstall::build;
+use crate::meshinstall::build::injector_config_map::values_without_effect;
+use crate::meshinstall::build::webhook_configuration::NAMESPACES_BY_DEFAULT;
 use crate::meshinstall::mesh::Mesh;
+
+/// The Helm values that are accepted and change nothing, as paths, for a condition.
+pub(super) fn without_effect(mesh: &Mesh) -> Result<Vec<String>, Invalid> {
+    values_without_effect(mesh).map_err(|error| Invalid::spec("spec.values", error.to_string()))
+}
 
 /// Names the Helm value that is wrong, before the webhook would have to keep to older ones for its sake.
 pub(super) fn check(mesh: &Mesh) -> Result<(), Invalid> {
@@ -21,6 +28,10 @@ pub(super) fn check(mesh: &Mesh) -> Result<(), Invalid> {
                 format!("{other} is not {own:?}, which spec says elsewhere; leave it out"),
             ));
         }
+    }
+    if let Some(other) = values.pointer(NAMESPACES_BY_DEFAULT).filter(|other| !other.is_boolean() && !other.is_null()) {
+        let field = format!("spec.values{}", NAMESPACES_BY_DEFAULT.replace('/', "."));
+        return Err(Invalid::spec(field, format!("{other} is neither true nor false")));
     }
     let wrong = |message: String| Invalid::spec("spec.values", message);
     let (_, injector) = build::settings(mesh).map_err(|error| wrong(error.to_string()))?;
