@@ -16,6 +16,8 @@ pub(crate) const COMPLIANCE_POLICY: &str = "COMPLIANCE_POLICY";
 /// What is read and does nothing here: there is one log level, and redirection is by nftables always.
 const WITHOUT_EFFECT: [&str; 2] = ["global.proxy.componentLogLevel", "global.nativeNftables"];
 
+type Unread = fn(&Value) -> Vec<String>;
+
 /// The paths of values that injection does not read, or reads in vain. A user's template may read any value; what it
 /// names counts as read.
 pub fn unread(values: &Value) -> Vec<String> {
@@ -29,7 +31,7 @@ pub fn unread(values: &Value) -> Vec<String> {
     let written = |path: &&&str| values.pointer(&format!("/{}", path.replace('.', "/"))).is_some();
     found.extend(WITHOUT_EFFECT.iter().filter(written).map(ToString::to_string));
     // What containers and pods get as it is.
-    let parts: [(&str, fn(&Value) -> Vec<String>); 5] = [
+    let parts: [(&str, Unread); 5] = [
         ("global.proxy.resources", members::unread::<ResourceRequirements>),
         ("global.proxy.lifecycle", members::unread::<Lifecycle>),
         ("global.proxy.seccompProfile", members::unread::<SeccompProfile>),
