@@ -247,7 +247,7 @@ fn reason(code: u16) -> &'static str {
 }
 
 /// Warnings as the API server passes them on: printable, none too long, not too many; the last says how many are left.
-fn within_limits(warnings: &[String]) -> Vec<String> {
+pub(crate) fn within_limits(warnings: &[String]) -> Vec<String> {
     /// "and 123456 more warnings"
     const LAST: usize = 32;
     let mut kept: Vec<String> = Vec::with_capacity(warnings.len());

@@ -3,7 +3,7 @@
 //! Whatever comes in, an answer goes out: what cannot be read, or cannot be injected, is refused with a message that
 //! says why.
 
-use crate::envelope::{Answer, describe, open};
+use crate::envelope::{Answer, describe, open, within_limits};
 use crate::inject::settings::Settings;
 use crate::inject::{Request, inject, patch};
 
@@ -34,13 +34,16 @@ pub fn review(body: &[u8], variables: &[(String, String)], settings: Option<&Set
         Ok(outcome) => outcome,
         Err(error) => {
             let who = describe(&pod, &request.namespace);
-            tracing::info!(pod = %who, %error, "refused");
-            return Answer::refuse(uid, 400, format!("cannot inject the sidecar into pod {who}: {error}"));
+            let answer = Answer::refuse(uid, 400, format!("cannot inject the sidecar into pod {who}: {error}"));
+            // As it is answered: an annotation may be as long as a pod.
+            tracing::info!(pod = %who, error = answer.message().unwrap_or_default(), "refused");
+            return answer;
         }
     };
     if !outcome.warnings.is_empty() {
         // Of a pod that a controller makes nobody else reads them.
-        tracing::info!(pod = %describe(&pod, &request.namespace), warnings = ?outcome.warnings, "warned");
+        let warnings = within_limits(&outcome.warnings);
+        tracing::info!(pod = %describe(&pod, &request.namespace), ?warnings, "warned");
     }
     let Some(injected) = outcome.pod else {
         tracing::debug!(pod = %describe(&pod, &request.namespace), reason = outcome.decision.reason.as_str(), "not injected");

@@ -129,7 +129,6 @@ fn decide(request: &AdmissionRequest, kind: Option<Kind>) -> (Answer, Result<(),
     }
     let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let message = format!("{who}: {}", all.join("; "));
-    tracing::info!(%message, "refused");
     let name = ["/metadata/name", "/metadata/generateName"].into_iter().find_map(|name| object.pointer(name)?.as_str());
     let details = Details {
         name: name.unwrap_or_default().to_owned(),
@@ -137,7 +136,10 @@ fn decide(request: &AdmissionRequest, kind: Option<Kind>) -> (Answer, Result<(),
         kind: kind.name().to_owned(),
         causes: errors.into_iter().map(|error| Cause::new(error.field, error.message)).collect(),
     };
-    (Answer::refuse_fields(uid, message, details, &warnings), Err(failure))
+    let answer = Answer::refuse_fields(uid, message, details, &warnings);
+    // As it is answered: a field may be as long as an object.
+    tracing::info!(error = answer.message().unwrap_or_default(), "refused");
+    (answer, Err(failure))
 }
 
 /// An update that no mistake in the spec may block: of an object that is on its way out, so that its finalizers can

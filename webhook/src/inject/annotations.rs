@@ -45,17 +45,17 @@ pub(crate) const DEFAULT_LOGS_CONTAINER: &str = "kubectl.kubernetes.io/default-l
 /// Ports of the proxy, other than its agent's.
 pub(crate) const OWN_PORTS: [u16; 5] =
     [ports::PROXY_ADMIN, ports::OUTBOUND, ports::INBOUND, ports::HEALTH, ports::PROXY_STATS];
-/// Volumes of the proxy.
-pub(crate) const OWN_VOLUMES: [&str; 9] = [
-    "workload-socket",
-    "credential-socket",
-    "workload-certs",
-    "istio-envoy",
-    "istio-data",
-    "istio-podinfo",
-    "istio-token",
-    "istiod-ca-cert",
-    "istio-ca-crl",
+/// Volumes of the proxy, and where they are mounted.
+pub(crate) const OWN_VOLUMES: [(&str, &str); 9] = [
+    ("workload-socket", "/var/run/secrets/workload-spiffe-uds"),
+    ("credential-socket", "/var/run/secrets/credential-uds"),
+    ("workload-certs", "/var/run/secrets/workload-spiffe-credentials"),
+    ("istiod-ca-cert", names::paths::ROOT_CERT_DIR),
+    ("istio-ca-crl", "/var/run/secrets/istio/crl"),
+    ("istio-data", "/var/lib/istio/data"),
+    ("istio-envoy", names::paths::PROXY_STATE),
+    ("istio-token", "/var/run/secrets/tokens"),
+    ("istio-podinfo", "/etc/istio/pod"),
 ];
 
 type Check = fn(&str) -> Result<(), String>;
@@ -168,27 +168,62 @@ pub(crate) fn json_map(value: &str) -> Result<Map<String, Value>, String> {
     serde_json::from_str(value).map_err(|error| format!("must be a JSON object: {error}"))
 }
 
-/// Volumes by name. Those of the proxy itself have their place already.
+/// Volumes by name. Those of the proxy itself have their place already. What the API server would refuse in a pod that
+/// nobody has seen like this is refused here.
 fn user_volumes(value: &str) -> Result<(), String> {
     for (name, volume) in named_objects(value)? {
-        if OWN_VOLUMES.contains(&name.as_str()) {
+        if OWN_VOLUMES.iter().any(|(own, _)| *own == name) {
             return Err(format!("\"{name}\" is a volume of the proxy itself; use another name"));
         }
-        crds::parse::<Volume>(volume).map_err(|error| format!("\"{name}\": {error}"))?;
+        let read: Volume = crds::parse(volume.clone()).map_err(|error| format!("\"{name}\": {error}"))?;
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.len() > 63
+            || name.is_empty()
+            || !name.chars().all(legal)
+            || name.starts_with('-')
+            || name.ends_with('-')
+        {
+            let name: String = name.chars().take(80).collect();
+            return Err(format!("\"{name}\" cannot be the name of a volume: use small letters, digits and dashes"));
+        }
+        // Members that there are not are told elsewhere.
+        let written = serde_json::to_value(read).unwrap_or_default();
+        let sources: Vec<&str> = written
+            .as_object()
+            .into_iter()
+            .flat_map(Map::keys)
+            .map(String::as_str)
+            .filter(|one| *one != "name")
+            .collect();
+        if sources.len() > 1 {
+            return Err(format!("\"{name}\" has {}, of which only one can be", sources.join(" and ")));
+        }
     }
     Ok(())
 }
 
-/// Mounts by the name of their volume.
+/// Mounts by the name of their volume, each in a place of its own.
 fn user_mounts(value: &str) -> Result<(), String> {
+    let mut taken: Vec<(String, String)> =
+        OWN_VOLUMES.iter().map(|(name, path)| ((*name).to_owned(), (*path).to_owned())).collect();
     for (name, mount) in named_objects(value)? {
         let mount: VolumeMount = crds::parse(mount).map_err(|error| format!("\"{name}\": {error}"))?;
         if mount.mount_path.is_empty() {
             return Err(format!("\"{name}\" has no mountPath"));
         }
+        if let Some((other, path)) = taken.iter().find(|(_, path)| *path == mount.mount_path) {
+            return Err(format!("\"{name}\" has mountPath {path}, where \"{other}\" is mounted"));
+        }
+        taken.push((name, mount.mount_path));
+        if taken.len() > MOST_MOUNTS {
+            return Err(format!("has more than {MOST_MOUNTS} mounts"));
+        }
     }
     Ok(())
 }
+
+/// More is a mistake; each is compared with all.
+const MOST_MOUNTS: usize = 1000;
 
 /// `{"name": {...}}` as objects that have their names in them.
 fn named_objects(value: &str) -> Result<Vec<(String, Value)>, String> {
@@ -320,12 +355,27 @@ mod tests {
             (
                 "sidecar.istio.io/userVolume",
                 &["{}", r#"{"a": {"emptyDir": {}}}"#],
-                &["[]", "{", r#"{"a": "x"}"#, r#"{"a": {"emptyDir": 5}}"#, r#"{"istio-data": {"emptyDir": {}}}"#],
+                &[
+                    "[]",
+                    "{",
+                    r#"{"a": "x"}"#,
+                    r#"{"a": {"emptyDir": 5}}"#,
+                    r#"{"istio-data": {"emptyDir": {}}}"#,
+                    r#"{"My_Volume": {"emptyDir": {}}}"#,
+                    r#"{"": {"emptyDir": {}}}"#,
+                    r#"{"a": {"emptyDir": {}, "secret": {"secretName": "s"}}}"#,
+                ],
             ),
             (
                 "sidecar.istio.io/userVolumeMount",
                 &["{}", r#"{"a": {"mountPath": "/a"}}"#],
-                &[r#"{"a": []}"#, r#"{"a": {}}"#, r#"{"a": {"mountPath": 5}}"#],
+                &[
+                    r#"{"a": []}"#,
+                    r#"{"a": {}}"#,
+                    r#"{"a": {"mountPath": 5}}"#,
+                    r#"{"a": {"mountPath": "/etc/istio/pod"}}"#,
+                    r#"{"a": {"mountPath": "/a"}, "b": {"mountPath": "/a"}}"#,
+                ],
             ),
             ("sidecar.istio.io/proxyImage", &["proxyv2", "example.org:5000/a/b:1@sha256:00"], &["", "a b"]),
             ("sidecar.istio.io/proxyImageType", &["", "debug", "distroless"], &["a b"]),

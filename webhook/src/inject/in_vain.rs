@@ -142,8 +142,17 @@ fn taken_for(name: &str, value: &str) -> Option<String> {
             .then(|| format!("\"{short}\" counts as \"false\": only \"true\" gives the capability")),
         annotation::LOG_LEVEL => (!is_level(value)).then(|| format!("\"{short}\" counts as \"warning\"; {LEVELS}")),
         annotation::AGENT_LOG_LEVEL => agent_level(value),
+        // The API server takes nothing for its default.
+        annotation::PERIOD if is_nothing(value) => Some("0 counts as 10, which is Kubernetes' default".to_owned()),
+        annotation::FAILURE_THRESHOLD if is_nothing(value) => {
+            Some("0 counts as 3, which is Kubernetes' default".to_owned())
+        }
         _ => None,
     }
+}
+
+fn is_nothing(number: &str) -> bool {
+    number.bytes().all(|digit| digit == b'0')
 }
 
 const LEVELS: &str = "levels are trace, debug, info, warning, error and off";
@@ -305,6 +314,10 @@ mod tests {
             ("sidecar.istio.io/agentLogLevel", "default:loud", Some("\"loud\" counts as \"warning\"")),
             ("sidecar.istio.io/agentLogLevel", "all:debug", None),
             ("sidecar.istio.io/agentLogLevel", "debug", None),
+            ("readiness.status.sidecar.istio.io/periodSeconds", "0", Some("0 counts as 10")),
+            ("readiness.status.sidecar.istio.io/failureThreshold", "00", Some("0 counts as 3")),
+            ("readiness.status.sidecar.istio.io/failureThreshold", "1", None),
+            ("readiness.status.sidecar.istio.io/initialDelaySeconds", "0", None),
             ("sidecar.istio.io/proxyCPU", "1", None),
             ("sidecar.istio.io/interceptionMode", "REDIRECT", None),
             ("sidecar.istio.io/discoveryAddress", "istiod.mesh.svc:15012", None),

@@ -40,7 +40,7 @@ pub mod variables;
 mod warnings;
 mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crds::meshconfig::InterceptionMode;
 use k8s_openapi::api::core::v1::Pod;
@@ -66,6 +66,8 @@ pub(crate) const INIT: &str = "istio-init";
 pub(crate) const VALIDATION: &str = "istio-validation";
 const CONTAINERS: &str = "containers";
 const INIT_CONTAINERS: &str = "initContainers";
+/// The most entries of a list of a pod that injection compares.
+const MOST: usize = 1000;
 /// A pod's lists of containers.
 const LISTS: [&str; 2] = [CONTAINERS, INIT_CONTAINERS];
 
@@ -132,6 +134,9 @@ pub enum InjectError {
         /// What is wrong.
         problem: String,
     },
+    /// More than any node could run. What injection does takes each with each.
+    #[error("spec.{0} has {1} entries, of which injection takes {MOST}")]
+    TooMany(&'static str, usize),
     /// Lists in lists, further than anybody means.
     #[error("Lists stand in Lists more than {0} levels deep")]
     TooDeep(usize),
@@ -191,6 +196,12 @@ fn inject_as(request: Request<'_>, settings: &Settings, purpose: &Purpose<'_>) -
     problems.extend(annotations::conflicts(pod_annotations));
     if !problems.is_empty() {
         return Err(InjectError::Annotations(problems));
+    }
+    for list in [CONTAINERS, INIT_CONTAINERS, "volumes", "imagePullSecrets"] {
+        let count = items(request.pod, list).len();
+        if count > MOST {
+            return Err(InjectError::TooMany(list, count));
+        }
     }
     let chosen = template::choose(pod_annotations, settings)?;
     in_vain::asked(pod_labels, pod_annotations, settings, &mut warnings);
@@ -399,9 +410,8 @@ fn through_agent(
     let merge = application_metrics(&annotations, subject, earlier.metrics.is_some(), has_proxy)?;
     if let Some(merge) = &merge {
         let place = member(object(pod, "metadata"), "annotations");
-        for name in &merge.remove {
-            place.shift_remove(name);
-        }
+        let removed: HashSet<&String> = merge.remove.iter().collect();
+        place.retain(|name, _| !removed.contains(name));
         warnings.extend(merge.warnings.iter().cloned());
         place.extend(merge.set.iter().map(|(name, value)| ((*name).to_owned(), json!(value))));
     }
@@ -522,10 +532,14 @@ fn without(pod: &mut Value, name: &str) {
     }
 }
 
+/// The first container of this name; others, which the API server refuses, stay as they are.
 fn replace(pod: &mut Value, name: &str, by: &Value) {
     for list in LISTS {
-        if let Some(Value::Array(containers)) = pod.pointer_mut(&format!("/spec/{list}")) {
-            containers.iter_mut().filter(|one| named(one, name)).for_each(|one| by.clone_into(one));
+        if let Some(Value::Array(containers)) = pod.pointer_mut(&format!("/spec/{list}"))
+            && let Some(own) = containers.iter_mut().find(|one| named(one, name))
+        {
+            by.clone_into(own);
+            return;
         }
     }
 }

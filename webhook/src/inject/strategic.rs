@@ -8,6 +8,7 @@
 //! variable may still refer to those before it, and the patch stays small.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -66,14 +67,12 @@ fn list(name: &str) -> Option<List> {
     })
 }
 
-/// The members of an object of which there can be one only, given the list or member that it stands in.
-fn excludes(place: &str, one: &str, other: &str) -> bool {
+/// Whether a member of an object is one of those of which there can be one only, given the list or member that it stands in.
+fn is_one_of(place: &str, member: &str) -> bool {
     const HANDLERS: [&str; 5] = ["exec", "httpGet", "tcpSocket", "grpc", "sleep"];
     match place {
-        "volumes" | "env" => one != "name" && other != "name",
-        "livenessProbe" | "readinessProbe" | "startupProbe" | "postStart" | "preStop" => {
-            HANDLERS.contains(&one) && HANDLERS.contains(&other)
-        }
+        "volumes" | "env" => member != "name",
+        "livenessProbe" | "readinessProbe" | "startupProbe" | "postStart" | "preStop" => HANDLERS.contains(&member),
         _ => false,
     }
 }
@@ -118,14 +117,16 @@ fn object(
     }
     if let Some(retained) = patch.get(RETAIN_KEYS) {
         let retained = retained.as_array().ok_or_else(|| MergeError::NotAList(here(path)))?;
-        document.retain(|member, _| retained.iter().any(|one| one == member));
+        let retained: HashSet<&str> = retained.iter().filter_map(Value::as_str).collect();
+        document.retain(|member, _| retained.contains(member.as_str()));
     }
     for (member, patch) in patch {
         let path = || if path.is_empty() { member.clone() } else { format!("{path}.{member}") };
         if let Some(of) = member.strip_prefix(DELETE_FROM) {
             let gone = patch.as_array().ok_or_else(|| MergeError::NotAList(path()))?;
             if let Some(Value::Array(items)) = document.get_mut(of) {
-                items.retain(|item| !gone.contains(item));
+                let gone: HashSet<String> = gone.iter().map(ToString::to_string).collect();
+                items.retain(|item| !gone.contains(&item.to_string()));
             }
             continue;
         }
@@ -136,7 +137,9 @@ fn object(
             document.shift_remove(member);
             continue;
         }
-        document.retain(|other, _| other == member || !excludes(name, member, other));
+        if is_one_of(name, member) {
+            document.retain(|other, _| other == member || !is_one_of(name, other));
+        }
         value(document.entry(member.clone()).or_insert(Value::Null), patch, member, &path())?;
     }
     // Orders last: the items they speak of are there now.
@@ -159,11 +162,8 @@ fn array(document: &mut Value, patch: &[Value], name: &str, path: &str) -> Resul
     match list(name) {
         Some(List::Objects(key, place)) => objects(items, patch, (key, place), name, path),
         Some(List::Scalars) => {
-            for one in patch {
-                if !items.contains(one) {
-                    items.push(one.clone());
-                }
-            }
+            let mut known: HashSet<String> = items.iter().map(ToString::to_string).collect();
+            items.extend(patch.iter().filter(|one| known.insert(one.to_string())).cloned());
             Ok(())
         }
         None => {
@@ -203,9 +203,9 @@ fn objects(
             continue;
         }
         // Only what was there before is matched: a list may name a thing twice (`env` may).
-        let known = before.contains(&own);
+        let known = before.contains(&own).then(|| items.iter_mut().find(|item| identity(item, key) == own)).flatten();
         let path = format!("{path}[{}]", own.join(","));
-        if let Some(item) = items.iter_mut().find(|item| known && identity(item, key) == own) {
+        if let Some(item) = known {
             value(item, one, name, &path)?;
         } else {
             let mut fresh = Value::Null;
@@ -243,11 +243,15 @@ fn arrange(items: &mut Vec<Value>, before: &[Vec<Cow<'static, str>>], patch: &[V
 }
 
 fn set_order(items: &mut [Value], order: &[Value], name: &str) {
-    let same = |item: &Value, one: &Value| match list(name) {
-        Some(List::Objects(key, _)) => identity(item, key) == identity(one, key),
-        _ => item == one,
+    let known_by = |item: &Value| match list(name) {
+        Some(List::Objects(key, _)) => identity(item, key),
+        _ => vec![Cow::Owned(item.to_string())],
     };
-    items.sort_by_key(|item| order.iter().position(|one| same(item, one)).unwrap_or(usize::MAX));
+    let mut places = HashMap::new();
+    for (place, one) in order.iter().enumerate() {
+        places.entry(known_by(one)).or_insert(place);
+    }
+    items.sort_by_cached_key(|item| places.get(&known_by(item)).copied().unwrap_or(usize::MAX));
 }
 
 fn identity(item: &Value, key: Key) -> Vec<Cow<'static, str>> {

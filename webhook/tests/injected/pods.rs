@@ -221,3 +221,16 @@ fn the_order_of_templates_does_not_move_the_proxy() {
         assert_eq!(injected(&once, &settings), once, "{templates}: injecting again gives the same");
     }
 }
+
+/// The API server refuses containers of one name after injection, which must get so far: the first is not written over all.
+#[test]
+fn containers_of_one_name_do_not_grow() {
+    let mut pod = reviews();
+    let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+    containers.push(json!({"name": "istio-proxy", "image": "auto", "args": ["x".repeat(100_000)]}));
+    containers.extend((0..900).map(|_| json!({"name": "istio-proxy"})));
+    for native in [true, false] {
+        let after = injected(&pod, &settings("default", "", &json!({}), native));
+        assert!(after.to_string().len() < 500_000, "{}", after.to_string().len());
+    }
+}

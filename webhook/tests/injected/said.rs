@@ -92,6 +92,32 @@ fn what_cannot_be_done_or_will_surprise() {
             Expected::Refused("template \"loops\": its loops take more than 10000 turns"),
         ),
         (
+            "kept containers that are no list",
+            "",
+            |pod| pod["metadata"]["annotations"] = json!({"proxy.istio.io/overrides": r#"{"containers": {}}"#}),
+            Expected::Refused(
+                "annotation 'proxy.istio.io/overrides': containers must be a list of containers with their names",
+            ),
+        ),
+        (
+            "a member of a volume that Kubernetes does not have",
+            "",
+            |pod| {
+                pod["metadata"]["annotations"] =
+                    json!({"sidecar.istio.io/userVolume": r#"{"certs": {"configmap": {"name": "x"}}}"#});
+            },
+            Expected::Warned("configmap of volume \"certs\" is not known and has no effect; is configMap meant?"),
+        ),
+        (
+            "more containers than a node could run",
+            "",
+            |pod| {
+                let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+                containers.extend((0..1000).map(|index| json!({"name": format!("c{index}")})));
+            },
+            Expected::Refused("spec.containers has 1001 entries, of which injection takes 1000"),
+        ),
+        (
             "requests above limits",
             "",
             |pod| {

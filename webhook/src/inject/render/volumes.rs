@@ -8,21 +8,11 @@ use crate::inject::subject::Subject;
 impl Subject<'_> {
     /// The proxy's mounts; those that the user asked for are for sidecars.
     pub(super) fn mounts(&self, sidecar: bool) -> Vec<Value> {
-        let mut mounts: Vec<_> = [
-            ("workload-socket", "/var/run/secrets/workload-spiffe-uds"),
-            ("credential-socket", "/var/run/secrets/credential-uds"),
-            ("workload-certs", "/var/run/secrets/workload-spiffe-credentials"),
-            ("istiod-ca-cert", names::paths::ROOT_CERT_DIR),
-            ("istio-ca-crl", "/var/run/secrets/istio/crl"),
-            ("istio-data", "/var/lib/istio/data"),
-            ("istio-envoy", names::paths::PROXY_STATE),
-            ("istio-token", "/var/run/secrets/tokens"),
-            ("istio-podinfo", "/etc/istio/pod"),
-        ]
-        .into_iter()
-        .filter(|(name, _)| sidecar || *name != "istio-ca-crl")
-        .map(|(name, path)| json!({"name": name, "mountPath": path}))
-        .collect();
+        let mut mounts: Vec<_> = annotation::OWN_VOLUMES
+            .into_iter()
+            .filter(|(name, _)| sidecar || *name != "istio-ca-crl")
+            .map(|(name, path)| json!({"name": name, "mountPath": path}))
+            .collect();
         if sidecar {
             mounts.extend(self.user_objects(annotation::USER_VOLUME_MOUNT));
         }
