@@ -10,6 +10,8 @@ pub const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 pub const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
 /// The listener on 15006.
 pub const VIRTUAL_INBOUND: &str = "virtualInbound";
+/// The mark of packets between the proxy and its application that have a client's address (`TPROXY`).
+pub const CLIENT_ADDRESS_MARK: u32 = 1337;
 /// The catch-all virtual host where unknown destinations are let through.
 pub const ALLOW_ANY: &str = "allow_any";
 /// The catch-all virtual host where unknown destinations are refused.

@@ -1,5 +1,5 @@
-//! A rule into the kernel's expressions (`linux/netfilter/nf_tables.h`). `netlink-packet-netfilter` has no `redir` and
-//! no `ct`, so the few expressions that we need are written here, each as `nft --debug=netlink` shows it.
+//! A rule into the kernel's expressions (`linux/netfilter/nf_tables.h`). `netlink-packet-netfilter` has no `redir`,
+//! no `tproxy` and no `ct`, so the few expressions that we need are written here, each as `nft --debug=netlink` shows it.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::Error;
 use super::netlink::{Message, Transaction};
 use super::options::Group;
-use super::rule::{Chain, Expression, Hook, Rule, Ruleset};
+use super::rule::{Chain, Expression, Hook, Rule, Ruleset, Version};
 
 /// `NFPROTO_INET`: one table for both families.
 const INET: u8 = 1;
@@ -46,6 +46,7 @@ const REGISTER_VERDICT: u32 = 0;
 const REGISTER: u32 = 1;
 
 // `meta` keys.
+const META_MARK: u32 = 3;
 const META_INTERFACE_IN: u32 = 6;
 const META_INTERFACE_OUT: u32 = 7;
 const META_USER: u32 = 10;
@@ -59,12 +60,15 @@ const TRANSPORT_HEADER: u32 = 2;
 
 // `ct` keys and states.
 const CT_STATE: u32 = 0;
+const CT_MARK: u32 = 3;
 const CT_ZONE: u32 = 17;
 const CT_STATE_INVALID: u32 = 1;
+const CT_STATE_ESTABLISHED: u32 = 2;
+const CT_STATE_RELATED: u32 = 4;
 
 // Verdicts.
 const NF_DROP: i32 = 0;
-const NF_ACCEPT: u32 = 1;
+const NF_ACCEPT: i32 = 1;
 const NFT_JUMP: i32 = -3;
 const NFT_RETURN: i32 = -5;
 
@@ -114,7 +118,7 @@ fn new_chain(table: &str, chain: &Chain) -> Message {
             message.be32(HOOK_NUMBER, number);
             message.be32(HOOK_PRIORITY, base.priority.cast_unsigned());
         });
-        message.be32(CHAIN_POLICY, NF_ACCEPT);
+        message.be32(CHAIN_POLICY, NF_ACCEPT.cast_unsigned());
         message.string(CHAIN_TYPE, base.kind);
     }
     message
@@ -151,12 +155,16 @@ fn write(message: &mut Message, expression: &Expression) -> Result<(), Error> {
         Expression::UserNot(id) => meta_equals(message, META_USER, NOT_EQUAL, &id.to_ne_bytes()),
         Expression::Group(group) => meta_equals(message, META_GROUP, EQUAL, &number(group)?.to_ne_bytes()),
         Expression::GroupNot(group) => meta_equals(message, META_GROUP, NOT_EQUAL, &number(group)?.to_ne_bytes()),
-        Expression::ConntrackInvalid => {
-            conntrack_load(message, CT_STATE);
-            bitwise(message, &CT_STATE_INVALID.to_ne_bytes());
-            compare(message, NOT_EQUAL, &0u32.to_ne_bytes());
+        Expression::Mark(mark) => meta_equals(message, META_MARK, EQUAL, &mark.to_ne_bytes()),
+        Expression::MarkNot(mark) => meta_equals(message, META_MARK, NOT_EQUAL, &mark.to_ne_bytes()),
+        Expression::ConntrackInvalid => conntrack_state(message, CT_STATE_INVALID),
+        Expression::ConntrackEstablished => conntrack_state(message, CT_STATE_ESTABLISHED | CT_STATE_RELATED),
+        Expression::ConntrackMark(mark) => {
+            conntrack_load(message, CT_MARK);
+            compare(message, EQUAL, &mark.to_ne_bytes());
         }
         Expression::Counter => element(message, "counter", |_| {}),
+        Expression::Accept => verdict(message, NF_ACCEPT, None),
         Expression::Return => verdict(message, NFT_RETURN, None),
         Expression::Drop => verdict(message, NF_DROP, None),
         Expression::Jump(chain) => verdict(message, NFT_JUMP, Some(chain)),
@@ -168,13 +176,33 @@ fn write(message: &mut Message, expression: &Expression) -> Result<(), Error> {
                 message.be32(3, NAT_PORT_GIVEN);
             });
         }
+        Expression::TproxyTo(version, port) => {
+            let family = match version {
+                Version::V4 => NFPROTO_IPV4,
+                Version::V6 => NFPROTO_IPV6,
+            };
+            immediate(message, &port.to_be_bytes());
+            // NFTA_TPROXY_FAMILY, NFTA_TPROXY_REG_PORT
+            element(message, "tproxy", |message| {
+                message.be32(1, u32::from(family));
+                message.be32(3, REGISTER);
+            });
+        }
+        Expression::SetMark(mark) => {
+            immediate(message, &mark.to_ne_bytes());
+            mark_store(message);
+        }
+        Expression::SaveMark => {
+            meta_load(message, META_MARK);
+            conntrack_store(message, CT_MARK);
+        }
+        Expression::RestoreMark => {
+            conntrack_load(message, CT_MARK);
+            mark_store(message);
+        }
         Expression::SetConntrackZone(zone) => {
             immediate(message, &zone.to_ne_bytes());
-            // NFTA_CT_KEY, NFTA_CT_SREG
-            element(message, "ct", |message| {
-                message.be32(2, CT_ZONE);
-                message.be32(4, REGISTER);
-            });
+            conntrack_store(message, CT_ZONE);
         }
     }
     Ok(())
@@ -211,12 +239,24 @@ fn interface(message: &mut Message, key: u32, name: &str) {
 }
 
 fn meta_equals(message: &mut Message, key: u32, operator: u32, value: &[u8]) {
+    meta_load(message, key);
+    compare(message, operator, value);
+}
+
+fn meta_load(message: &mut Message, key: u32) {
     // NFTA_META_DREG, NFTA_META_KEY
     element(message, "meta", |message| {
         message.be32(1, REGISTER);
         message.be32(2, key);
     });
-    compare(message, operator, value);
+}
+
+fn mark_store(message: &mut Message) {
+    // NFTA_META_KEY, NFTA_META_SREG
+    element(message, "meta", |message| {
+        message.be32(2, META_MARK);
+        message.be32(3, REGISTER);
+    });
 }
 
 fn transport_port(message: &mut Message, protocol: u8, offset: u32, operator: u32, ports: &[u16]) {
@@ -312,4 +352,19 @@ fn conntrack_load(message: &mut Message, key: u32) {
         message.be32(1, REGISTER);
         message.be32(2, key);
     });
+}
+
+fn conntrack_store(message: &mut Message, key: u32) {
+    // NFTA_CT_KEY, NFTA_CT_SREG
+    element(message, "ct", |message| {
+        message.be32(2, key);
+        message.be32(4, REGISTER);
+    });
+}
+
+/// Matches when the connection is in one of the states.
+fn conntrack_state(message: &mut Message, states: u32) {
+    conntrack_load(message, CT_STATE);
+    bitwise(message, &states.to_ne_bytes());
+    compare(message, NOT_EQUAL, &0u32.to_ne_bytes());
 }

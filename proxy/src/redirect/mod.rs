@@ -8,12 +8,14 @@
 //! 3. `rule`: what a rule is, and its text as `nft` would print it
 //! 4. `encode`: a rule into the kernel's expressions; pure
 //! 5. `netlink`: the transaction
-//! 6. `validate`: whether redirection is in force, where a CNI plugin was to set it up
+//! 6. `routes`: with TPROXY, the routing of what carries the proxy's mark
+//! 7. `validate`: whether redirection is in force, where a CNI plugin was to set it up
 
 mod encode;
 mod netlink;
 mod options;
 mod plan;
+mod routes;
 mod rule;
 mod validate;
 #[cfg(test)]
@@ -62,6 +64,8 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         return Ok(());
     }
     if !arguments.skip_rule_apply {
+        // First the way, then the rules that send packets there.
+        ruleset.routing.as_ref().map_or(Ok(()), routes::apply)?;
         netlink::commit(&encode::transaction(&ruleset)?)?;
     }
     if arguments.run_validation {
@@ -85,6 +89,11 @@ pub(crate) enum Error {
         "the kernel refused nftables message {message}: {source} (the init container needs NET_ADMIN and NET_RAW, and the kernel nf_tables with nat)"
     )]
     Refused { message: String, source: std::io::Error },
+    /// The kernel refused a rule or a route.
+    #[error(
+        "the kernel refused what `{command}` would do: {source} (TPROXY needs NET_ADMIN in the init container, and policy routing in the kernel)"
+    )]
+    Unrouted { command: String, source: std::io::Error },
     /// Redirection is not in force.
     #[error("{0}")]
     Unredirected(#[from] validate::Unredirected),

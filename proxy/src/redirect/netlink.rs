@@ -1,4 +1,5 @@
-//! nfnetlink: messages, and the transaction that carries them. Either all of it takes effect or nothing does.
+//! Netlink: messages, the transaction that carries those of nftables (either all of it takes effect or nothing does), and
+//! requests one by one, for routing.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -16,26 +17,40 @@ const NLMSG_ERROR: u16 = 2;
 
 const REQUEST: u16 = 0x01;
 const ACKNOWLEDGE: u16 = 0x04;
-const CREATE: u16 = 0x400;
+pub(crate) const REPLACE: u16 = 0x100;
+pub(crate) const EXCLUSIVE: u16 = 0x200;
+pub(crate) const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 
 /// Set in the type of an attribute that holds attributes.
 const NESTED: u16 = 0x8000;
 
 const HEADER: usize = 16;
-const FAMILY_HEADER: usize = 4;
 
-/// One nftables message, with a description for errors.
+/// One message, with a description for errors.
 pub(crate) struct Message {
     kind: u16,
-    family: u8,
+    flags: u16,
+    /// The header of its family, then attributes.
     payload: Vec<u8>,
     description: String,
 }
 
 impl Message {
+    /// A message of nftables.
     pub(crate) fn new(kind: u16, family: u8, description: String) -> Self {
-        Self { kind, family, payload: Vec::new(), description }
+        let kind = SUBSYSTEM_NFTABLES << 8 | kind;
+        Self { kind, flags: CREATE | APPEND, payload: family_header(family, 0), description }
+    }
+
+    /// A message of routing. The length of `header` is a multiple of four.
+    pub(crate) fn routing(kind: u16, flags: u16, header: &[u8]) -> Self {
+        Self { kind, flags, payload: header.to_vec(), description: String::new() }
+    }
+
+    /// Says what it is, for errors.
+    pub(crate) fn describe(&mut self, description: String) {
+        self.description = description;
     }
 
     pub(crate) fn bytes(&mut self, kind: u16, value: &[u8]) {
@@ -53,6 +68,11 @@ impl Message {
 
     pub(crate) fn be32(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_be_bytes());
+    }
+
+    /// Routing has its numbers in the machine's order, nftables in the network's.
+    pub(crate) fn ne32(&mut self, kind: u16, value: u32) {
+        self.bytes(kind, &value.to_ne_bytes());
     }
 
     pub(crate) fn nested(&mut self, kind: u16, write: impl FnOnce(&mut Self)) {
@@ -90,38 +110,62 @@ impl Transaction {
     /// The bytes on the wire. Sequence numbers are the messages' positions, the opening message being 0.
     fn encode(&self) -> Vec<u8> {
         let mut wire = Vec::new();
-        frame(&mut wire, BATCH_BEGIN, REQUEST, 0, 0, SUBSYSTEM_NFTABLES, &[]);
+        frame(&mut wire, BATCH_BEGIN, REQUEST, 0, &family_header(0, SUBSYSTEM_NFTABLES));
         for (sequence, message) in (1..).zip(&self.messages) {
-            let kind = SUBSYSTEM_NFTABLES << 8 | message.kind;
-            let flags = REQUEST | ACKNOWLEDGE | CREATE | APPEND;
-            frame(&mut wire, kind, flags, sequence, message.family, 0, &message.payload);
+            frame(&mut wire, message.kind, REQUEST | ACKNOWLEDGE | message.flags, sequence, &message.payload);
         }
         let end = u32::try_from(self.messages.len()).unwrap_or(u32::MAX).saturating_add(1);
-        frame(&mut wire, BATCH_END, REQUEST, end, 0, SUBSYSTEM_NFTABLES, &[]);
+        frame(&mut wire, BATCH_END, REQUEST, end, &family_header(0, SUBSYSTEM_NFTABLES));
         wire
     }
 }
 
-fn frame(wire: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, family: u8, resource: u16, payload: &[u8]) {
-    let length = u32::try_from(HEADER + FAMILY_HEADER + payload.len()).unwrap_or(u32::MAX);
+/// `struct nfgenmsg`.
+fn family_header(family: u8, resource: u16) -> Vec<u8> {
+    let [high, low] = resource.to_be_bytes();
+    vec![family, 0, high, low]
+}
+
+fn frame(wire: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, payload: &[u8]) {
+    let length = u32::try_from(HEADER + payload.len()).unwrap_or(u32::MAX);
     wire.extend_from_slice(&length.to_ne_bytes());
     wire.extend_from_slice(&kind.to_ne_bytes());
     wire.extend_from_slice(&flags.to_ne_bytes());
     wire.extend_from_slice(&sequence.to_ne_bytes());
     wire.extend_from_slice(&0u32.to_ne_bytes());
-    wire.extend_from_slice(&[family, 0]);
-    wire.extend_from_slice(&resource.to_be_bytes());
     wire.extend_from_slice(payload);
 }
 
 /// Writes the transaction to the kernel of the current network namespace and waits for its answer.
 pub(crate) fn commit(transaction: &Transaction) -> Result<(), Error> {
-    let socket = connect()?;
-    let wire = transaction.encode();
-    sendto(socket.as_raw_fd(), &wire, &NetlinkAddr::new(0, 0), MsgFlags::empty()).map_err(io::Error::from)?;
-
+    let socket = connect(SockProtocol::NetlinkNetFilter)?;
     // The kernel answers each message in turn; if it refuses one it still reads the rest and then undoes all.
-    let mut awaited = transaction.messages.len();
+    let refused = exchange(&socket, &transaction.encode(), transaction.messages.len())?;
+    let Some((sequence, source)) = refused else { return Ok(()) };
+    let index = (sequence as usize).checked_sub(1);
+    let message = index.and_then(|index| transaction.messages.get(index));
+    Err(Error::Refused {
+        message: message.map_or_else(|| "batch".into(), |message| message.description.clone()),
+        source,
+    })
+}
+
+/// Sends one message of routing to the kernel of the current network namespace and waits for its answer.
+pub(crate) fn request(message: &Message) -> Result<(), Error> {
+    let socket = connect(SockProtocol::NetlinkRoute)?;
+    let mut wire = Vec::new();
+    frame(&mut wire, message.kind, REQUEST | ACKNOWLEDGE | message.flags, 1, &message.payload);
+    match exchange(&socket, &wire, 1)? {
+        None => Ok(()),
+        // It is there already, and was to be made only if it was not.
+        Some((_, error)) if message.flags & EXCLUSIVE != 0 && error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        Some((_, source)) => Err(Error::Unrouted { command: message.description.clone(), source }),
+    }
+}
+
+/// Sends what is on the wire, and gives the first refusal: its sequence number and the error.
+fn exchange(socket: &OwnedFd, wire: &[u8], mut awaited: usize) -> Result<Option<(u32, io::Error)>, Error> {
+    sendto(socket.as_raw_fd(), wire, &NetlinkAddr::new(0, 0), MsgFlags::empty()).map_err(io::Error::from)?;
     let mut refused = None;
     let mut buffer = vec![0u8; 64 << 10];
     while awaited > 0 {
@@ -133,19 +177,13 @@ pub(crate) fn commit(transaction: &Transaction) -> Result<(), Error> {
             }
         }
     }
-    let Some((sequence, source)) = refused else { return Ok(()) };
-    let index = (sequence as usize).checked_sub(1);
-    let message = index.and_then(|index| transaction.messages.get(index));
-    Err(Error::Refused {
-        message: message.map_or_else(|| "batch".into(), |message| message.description.clone()),
-        source,
-    })
+    Ok(refused)
 }
 
-fn connect() -> Result<OwnedFd, Error> {
+fn connect(protocol: SockProtocol) -> Result<OwnedFd, Error> {
     let open = || -> nix::Result<OwnedFd> {
         let flags = SockFlag::SOCK_CLOEXEC;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)?;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
         setsockopt(&socket, sockopt::SndBuf, &(1 << 20))?;
         setsockopt(&socket, sockopt::RcvBuf, &(1 << 20))?;
         setsockopt(&socket, sockopt::ReceiveTimeout, &nix::sys::time::TimeVal::new(10, 0))?;

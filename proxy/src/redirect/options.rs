@@ -28,6 +28,12 @@ pub(crate) struct Arguments {
     /// How inbound connections are captured; `REDIRECT` or `TPROXY`.
     #[arg(short = 'm', long, env = "ISTIO_INBOUND_INTERCEPTION_MODE", default_value = "")]
     istio_inbound_interception_mode: String,
+    /// Mark of what goes to the proxy by routing, with `-m TPROXY`.
+    #[arg(short = 't', long, env = "INBOUND_TPROXY_MARK", default_value_t = names::traffic::CLIENT_ADDRESS_MARK.to_string())]
+    istio_inbound_tproxy_mark: String,
+    /// Routing table of what carries the mark, with `-m TPROXY`.
+    #[arg(short = 'r', long, env = "INBOUND_TPROXY_ROUTE_TABLE", default_value = "133")]
+    istio_inbound_tproxy_route_table: String,
     /// Inbound ports to capture: `*`, or a list; empty captures none.
     #[arg(short = 'b', long, env = "ISTIO_INBOUND_PORTS", default_value = "")]
     istio_inbound_ports: String,
@@ -181,6 +187,15 @@ impl<T> Include<T> {
     }
 }
 
+/// How inbound connections come to the proxy as they were: by a mark and a routing table instead of another destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transparent {
+    /// The mark of packets that belong to the proxy.
+    pub(crate) mark: u32,
+    /// The routing table that is looked at for them.
+    pub(crate) table: u32,
+}
+
 /// Checked settings: what the plan is made from.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -189,6 +204,8 @@ pub(crate) struct Options {
     pub(crate) tunnel_port: u16,
     pub(crate) uids: Vec<u32>,
     pub(crate) gids: Vec<Group>,
+    /// `TPROXY`; none is `REDIRECT`.
+    pub(crate) transparent: Option<Transparent>,
     pub(crate) inbound_ports: Include<u16>,
     pub(crate) inbound_ports_exclude: Vec<u16>,
     pub(crate) outbound_ports: Vec<u16>,
@@ -209,21 +226,19 @@ pub(crate) struct Options {
 impl Options {
     /// Checks the arguments; the first that cannot be honoured is an error with its name.
     pub(crate) fn from_arguments(arguments: &Arguments, surroundings: &Surroundings) -> Result<Self, Error> {
-        match arguments.istio_inbound_interception_mode.as_str() {
-            "" | "REDIRECT" => {}
-            "TPROXY" => {
-                return Err(Error::Argument {
-                    argument: "-m",
-                    problem: "TPROXY is not supported; set interceptionMode to REDIRECT".to_owned(),
-                });
-            }
+        let transparent = match arguments.istio_inbound_interception_mode.as_str() {
+            "" | "REDIRECT" => None,
+            "TPROXY" => Some(Transparent {
+                mark: one("-t", &arguments.istio_inbound_tproxy_mark, mark)?,
+                table: one("-r", &arguments.istio_inbound_tproxy_route_table, table)?,
+            }),
             other => {
                 return Err(Error::Argument {
                     argument: "-m",
-                    problem: format!("{other:?} is no interception mode; REDIRECT is"),
+                    problem: format!("{other:?} is no interception mode; REDIRECT and TPROXY are"),
                 });
             }
-        }
+        };
         let uids = list("-u", &arguments.proxy_uid, number::<u32>)?;
         let gids = if arguments.proxy_gid.is_empty() { &arguments.proxy_uid } else { &arguments.proxy_gid };
         let dns = if arguments.capture_all_dns {
@@ -239,6 +254,7 @@ impl Options {
             tunnel_port: arguments.inbound_tunnel_port,
             gids: list("-g", gids, group)?,
             uids,
+            transparent,
             inbound_ports: include("-b", &arguments.istio_inbound_ports, number)?,
             inbound_ports_exclude: list("-d", &arguments.istio_local_exclude_ports, number)?,
             outbound_ports: list("-q", &arguments.istio_outbound_ports, number)?,
@@ -292,6 +308,28 @@ fn list<T>(argument: &'static str, text: &str, parse: Parse<T>) -> Result<Vec<T>
 
 fn include<T>(argument: &'static str, text: &str, parse: Parse<T>) -> Result<Include<T>, Error> {
     if text.trim() == "*" { Ok(Include::All) } else { list(argument, text, parse).map(Include::Only) }
+}
+
+fn one<T>(argument: &'static str, text: &str, parse: Parse<T>) -> Result<T, Error> {
+    parse(text.trim()).map_err(|problem| Error::Argument { argument, problem })
+}
+
+/// No mark is zero, and the next one is that of the proxy's own calls to its pod (see `plan`).
+fn mark(item: &str) -> Result<u32, String> {
+    let mark = number::<u32>(item)?;
+    if mark == 0 || mark == super::plan::MARK_OWN_CALLS {
+        return Err(format!("{mark} has a meaning of its own; take another mark"));
+    }
+    Ok(mark)
+}
+
+/// The kernel's own tables are no place for a default route to ourselves.
+fn table(item: &str) -> Result<u32, String> {
+    let table = number::<u32>(item)?;
+    if table == 0 || (253..=255).contains(&table) {
+        return Err(format!("{table} is one of the kernel's own routing tables; take another"));
+    }
+    Ok(table)
 }
 
 fn number<T: std::str::FromStr>(item: &str) -> Result<T, String> {
@@ -359,6 +397,17 @@ mod tests {
         assert_eq!(options.inbound_ports_exclude, [15090, 15021, 15020]);
         assert_eq!((options.uids, options.gids), (vec![1337], vec![Group::Id(1337)]));
         assert!(options.outbound_ranges_exclude.is_empty());
+        assert_eq!(options.transparent, None);
+    }
+
+    #[test]
+    fn tproxy_has_a_mark_and_a_table() {
+        for (arguments, mark, table) in
+            [(&["-m", "TPROXY"][..], 1337, 133), (&["-m", "TPROXY", "-t", "7", "-r", "1000"], 7, 1000)]
+        {
+            let found = options(arguments).expect("valid").transparent;
+            assert_eq!(found, Some(super::Transparent { mark, table }), "{arguments:?}");
+        }
     }
 
     #[test]
@@ -381,7 +430,10 @@ mod tests {
             (&["-x", "*"], "-x: \"*\" is not a CIDR"),
             (&["-d", "80,x"], "-d: \"x\" is not a number"),
             (&["-b", "70000"], "-b: \"70000\" is not a number"),
-            (&["-m", "TPROXY"], "-m: TPROXY is not supported"),
+            (&["-m", "TPROXY", "-t", "0"], "-t: 0 has a meaning of its own"),
+            (&["-m", "TPROXY", "-t", "1338"], "-t: 1338 has a meaning of its own"),
+            (&["-m", "TPROXY", "-t", "x"], "-t: \"x\" is not a number"),
+            (&["-m", "TPROXY", "-r", "254"], "-r: 254 is one of the kernel's own routing tables"),
             (&["-m", "NONE"], "-m: \"NONE\" is no interception mode"),
             (&["-g", "a:b"], "-g: \"a:b\" is neither"),
             (&["-c", "an-interface-with-a-long-name"], "-c: "),

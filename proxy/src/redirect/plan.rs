@@ -6,13 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::options::{Include, Options};
+use super::options::{Include, Options, Transparent};
 use super::rule::Expression::{
-    ConntrackInvalid, Counter, Destination, DestinationNot, Drop, Group, GroupNot, InInterface, Jump, OutInterface,
-    RedirectTo, Return, SetConntrackZone, Source, Tcp, TcpDestination, TcpDestinationNot, UdpDestination, UdpSource,
+    Accept, ConntrackEstablished, ConntrackInvalid, ConntrackMark, Counter, Destination, DestinationNot, Drop, Group,
+    GroupNot, InInterface, Jump, Mark, MarkNot, OutInterface, RedirectTo, RestoreMark, Return, SaveMark,
+    SetConntrackZone, SetMark, Source, Tcp, TcpDestination, TcpDestinationNot, TproxyTo, UdpDestination, UdpSource,
     User, UserNot,
 };
-use super::rule::{Base, Chain, Expression, Hook, Rule, Ruleset, Table};
+use super::rule::{Base, Chain, Expression, Hook, Routing, Rule, Ruleset, Table, Version};
 
 const INBOUND: &str = "istio-inbound";
 const REDIRECT: &str = "istio-redirect";
@@ -20,6 +21,11 @@ const IN_REDIRECT: &str = "istio-in-redirect";
 const OUTPUT: &str = "istio-output";
 const OUTPUT_DNS: &str = "istio-output-dns";
 const DROP: &str = "istio-drop";
+const DIVERT: &str = "istio-divert";
+const TPROXY: &str = "istio-tproxy";
+
+/// The mark of what the proxy sends to its own pod by its address, with TPROXY: it goes in by the inbound side.
+pub(super) const MARK_OWN_CALLS: u32 = 1338;
 
 const DNS_PORT: u16 = 53;
 /// The conntrack zone of DNS between the proxy and its upstream resolver.
@@ -36,13 +42,15 @@ const LOOPBACK: &str = "lo";
 /// The rules that make the kernel do what the options say.
 pub(crate) fn plan(options: &Options) -> Ruleset {
     let mut tables = vec![nat(options)];
-    if options.drop_invalid {
-        tables.push(mangle());
+    if options.drop_invalid || options.transparent.is_some() {
+        tables.push(mangle(options));
     }
     if options.captures_dns() {
         tables.push(raw(options));
     }
-    Ruleset { tables }
+    let captured = options.transparent.filter(|_| !options.inbound_ports.is_none());
+    let routing = captured.map(|Transparent { mark, table }| Routing { mark, table, ipv6: options.ipv6 });
+    Ruleset { tables, routing }
 }
 
 macro_rules! rule {
@@ -86,7 +94,7 @@ fn prerouting(options: &Options) -> Vec<Rule> {
     for interface in &options.exclude_interfaces {
         rules.push(rule![InInterface(interface.clone()), Counter, Return]);
     }
-    if !options.inbound_ports.is_none() {
+    if options.transparent.is_none() && !options.inbound_ports.is_none() {
         rules.push(rule![Tcp, Counter, Jump(INBOUND)]);
     }
     rules
@@ -101,6 +109,9 @@ fn output(options: &Options) -> Vec<Rule> {
 
 fn inbound(options: &Options) -> Vec<Rule> {
     let mut rules = vec![rule![Tcp, TcpDestination(options.tunnel_port), Counter, Return]];
+    if options.transparent.is_some() {
+        return rules; // table mangle is what captures then
+    }
     match &options.inbound_ports {
         Include::All => {
             for port in &options.inbound_ports_exclude {
@@ -246,16 +257,92 @@ fn raw(options: &Options) -> Table {
     }
 }
 
-fn mangle() -> Table {
-    let base = Some(Base { kind: "filter", hook: Hook::Prerouting, priority: -150 });
-    let invalid = rule![Tcp, ConntrackInvalid, Counter, Jump(DROP)];
-    Table {
-        name: "istio-proxy-mangle",
-        chains: vec![
-            Chain { name: "prerouting", base, rules: vec![invalid] },
-            Chain { name: DROP, base: None, rules: vec![rule![Counter, Drop]] },
-        ],
+fn mangle(options: &Options) -> Table {
+    let base = |kind, hook| Some(Base { kind, hook, priority: -150 });
+    let mut entering = Vec::new();
+    let mut chains = Vec::new();
+    if options.transparent.is_some() {
+        entering
+            .extend(options.exclude_interfaces.iter().map(|name| rule![InInterface(name.clone()), Counter, Return]));
     }
+    if options.drop_invalid {
+        entering.push(rule![Tcp, ConntrackInvalid, Counter, Jump(DROP)]);
+        chains.push(Chain { name: DROP, base: None, rules: vec![rule![Counter, Drop]] });
+    }
+    if let Some(Transparent { mark, .. }) = options.transparent {
+        if !options.inbound_ports.is_none() {
+            entering.push(rule![Tcp, Counter, Jump(INBOUND)]);
+            let divert = vec![rule![Counter, SetMark(mark)], rule![Counter, Accept]];
+            chains.push(Chain { name: DIVERT, base: None, rules: divert });
+            chains.push(Chain { name: TPROXY, base: None, rules: to_listener(options, mark) });
+        }
+        // What the proxy sends on to the application carries the mark, and so, by its connection, does the answer.
+        entering.push(rule![Tcp, Mark(mark), Counter, SaveMark]);
+        chains.push(Chain { name: INBOUND, base: None, rules: transparent_inbound(options, mark) });
+        let rules = transparent_output(options, mark);
+        // A chain of type route: the kernel looks for the way again when the mark has changed.
+        chains.push(Chain { name: "output", base: base("route", Hook::Output), rules });
+    }
+    chains.insert(0, Chain { name: "prerouting", base: base("filter", Hook::Prerouting), rules: entering });
+    Table { name: "istio-proxy-mangle", chains }
+}
+
+/// New connections go to the proxy's listener with the addresses that they have.
+fn to_listener(options: &Options, mark: u32) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for loopback in loopbacks(options) {
+        let version = if loopback.addr().is_ipv4() { Version::V4 } else { Version::V6 };
+        let to = TproxyTo(version, options.inbound_port);
+        rules.push(rule![Tcp, DestinationNot(loopback), to, SetMark(mark), Counter, Accept]);
+    }
+    // Nobody listens: the proxy has not started yet, or is gone. The target of iptables drops such a packet; here it would go
+    // on to the application, past every policy.
+    for loopback in loopbacks(options) {
+        rules.push(rule![Tcp, DestinationNot(loopback), Counter, Drop]);
+    }
+    rules
+}
+
+fn transparent_inbound(options: &Options, mark: u32) -> Vec<Rule> {
+    let lo = || InInterface(LOOPBACK.into());
+    // From the proxy to the application, or an answer to that: it is where it belongs.
+    let mut rules = vec![rule![Tcp, Mark(mark), Counter, Return]];
+    let mut sources: Vec<_> = passthrough_sources(options).collect();
+    sources.reverse(); // Istio puts each before the one before it
+    rules.extend(sources.into_iter().map(|source| rule![lo(), Tcp, Source(source), Counter, Return]));
+    rules.insert(2, rule![lo(), Tcp, MarkNot(MARK_OWN_CALLS), Counter, Return]);
+    match &options.inbound_ports {
+        Include::All => {
+            for port in &options.inbound_ports_exclude {
+                rules.push(rule![Tcp, TcpDestination(*port), Counter, Return]);
+            }
+            rules.push(rule![Tcp, ConntrackEstablished, Counter, Jump(DIVERT)]);
+            rules.push(rule![Tcp, Counter, Jump(TPROXY)]);
+        }
+        Include::Only(ports) => {
+            for port in ports.iter().map(|port| TcpDestination(*port)) {
+                rules.push(rule![Tcp, port.clone(), ConntrackEstablished, Counter, Jump(DIVERT)]);
+                rules.push(rule![Tcp, port, Counter, Jump(TPROXY)]);
+            }
+        }
+    }
+    rules
+}
+
+fn transparent_output(options: &Options, mark: u32) -> Vec<Rule> {
+    let lo = || OutInterface(LOOPBACK.into());
+    let excluded = options.exclude_interfaces.iter();
+    let mut rules: Vec<_> = excluded.map(|name| rule![OutInterface(name.clone()), Counter, Return]).collect();
+    rules.push(rule![lo(), Tcp, Mark(mark), Counter, Return]);
+    let proxies = options.uids.iter().map(|id| User(*id)).chain(options.gids.iter().cloned().map(Group));
+    for proxy in proxies {
+        for loopback in loopbacks(options) {
+            let set = SetMark(MARK_OWN_CALLS);
+            rules.push(rule![lo(), Tcp, DestinationNot(loopback), proxy.clone(), Counter, set]);
+        }
+    }
+    rules.push(rule![Tcp, ConntrackMark(mark), Counter, RestoreMark]);
+    rules
 }
 
 fn passthrough_sources(options: &Options) -> impl Iterator<Item = IpNet> {

@@ -10,6 +10,15 @@ use super::options::Group;
 #[derive(Debug, Default)]
 pub(crate) struct Ruleset {
     pub(crate) tables: Vec<Table>,
+    pub(crate) routing: Option<Routing>,
+}
+
+/// Policy routing: what carries the mark stays on this machine, whatever its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Routing {
+    pub(crate) mark: u32,
+    pub(crate) table: u32,
+    pub(crate) ipv6: bool,
 }
 
 /// A table of family `inet`, ours alone: what was in it before goes.
@@ -63,13 +72,32 @@ pub(crate) enum Expression {
     UserNot(u32),
     Group(Group),
     GroupNot(Group),
+    Mark(u32),
+    MarkNot(u32),
     ConntrackInvalid,
+    ConntrackEstablished,
+    ConntrackMark(u32),
     Counter,
+    Accept,
     Return,
     Drop,
     Jump(&'static str),
     RedirectTo(u16),
+    /// To a socket that listens on this port for any address; goes on with the next expression if there is one.
+    TproxyTo(Version, u16),
+    SetMark(u32),
+    /// The packet's mark becomes its connection's.
+    SaveMark,
+    /// The connection's mark becomes the packet's.
+    RestoreMark,
     SetConntrackZone(u16),
+}
+
+/// A version of the Internet Protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V4,
+    V6,
 }
 
 impl fmt::Display for Ruleset {
@@ -91,7 +119,27 @@ impl fmt::Display for Ruleset {
                 }
             }
         }
+        if let Some(routing) = &self.routing {
+            for command in routing.commands() {
+                writeln!(f, "{command}")?;
+            }
+        }
         Ok(())
+    }
+}
+
+impl Routing {
+    /// What `ip` would be told, one line for each thing that is set up.
+    pub(crate) fn commands(&self) -> Vec<String> {
+        let Self { mark, table, ipv6 } = self;
+        let families = if *ipv6 { &["ip", "ip -6"][..] } else { &["ip"] };
+        let both = |ip: &&str| {
+            [
+                format!("{ip} rule add fwmark {mark} lookup {table}"),
+                format!("{ip} route add local default dev lo table {table}"),
+            ]
+        };
+        families.iter().flat_map(both).collect()
     }
 }
 
@@ -140,12 +188,22 @@ impl fmt::Display for Expression {
             Self::UserNot(id) => write!(f, "skuid != {id}"),
             Self::Group(group) => write!(f, "skgid {group}"),
             Self::GroupNot(group) => write!(f, "skgid != {group}"),
+            Self::Mark(mark) => write!(f, "mark {mark}"),
+            Self::MarkNot(mark) => write!(f, "mark != {mark}"),
             Self::ConntrackInvalid => f.write_str("ct state invalid"),
+            Self::ConntrackEstablished => f.write_str("ct state related,established"),
+            Self::ConntrackMark(mark) => write!(f, "ct mark {mark}"),
             Self::Counter => f.write_str("counter"),
+            Self::Accept => f.write_str("accept"),
             Self::Return => f.write_str("return"),
             Self::Drop => f.write_str("drop"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::RedirectTo(port) => write!(f, "redirect to :{port}"),
+            Self::TproxyTo(Version::V4, port) => write!(f, "tproxy ip to :{port}"),
+            Self::TproxyTo(Version::V6, port) => write!(f, "tproxy ip6 to :{port}"),
+            Self::SetMark(mark) => write!(f, "meta mark set {mark}"),
+            Self::SaveMark => f.write_str("ct mark set mark"),
+            Self::RestoreMark => f.write_str("meta mark set ct mark"),
             Self::SetConntrackZone(zone) => write!(f, "ct zone set {zone}"),
         }
     }
