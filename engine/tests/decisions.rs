@@ -63,6 +63,8 @@ fn listener(chains: Vec<Arc<Chain>>, default_chain: Option<Arc<Chain>>) -> Liste
         additional_addresses: [].into(),
         bind: true,
         use_original_dst: true,
+        transparent: false,
+        client_address_mark: None,
         direction: Direction::Inbound,
         sniff: Sniff { original_dst: true, tls: true, http: true, timeout: Duration::ZERO, continue_on_timeout: true },
         chains: chains.into(),

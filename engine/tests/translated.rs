@@ -233,3 +233,14 @@ fn inbound_traffic_meets_the_chain_of_its_kind() {
     assert_eq!(terminates(&mesh, &snapshot), Some(true));
     assert_ne!(terminates(&INBOUND, &snapshot), Some(false), "STRICT refuses plaintext:\n{}", INBOUND.play(&snapshot));
 }
+
+#[test]
+fn with_tproxy_the_socket_takes_any_address_and_the_clients_own_is_kept() {
+    for transparent in [false, true] {
+        let proxy = Proxy { transparent, ..proxy(ProxyType::Sidecar, "default") };
+        let snapshot = compiled(&Cluster::new(""), &proxy, "no services");
+        let inbound = snapshot.listener("virtualInbound").expect("the listener");
+        let expected = (transparent, transparent.then_some(1337));
+        assert_eq!((inbound.transparent, inbound.client_address_mark), expected);
+    }
+}

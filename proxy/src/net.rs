@@ -15,8 +15,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::listen::original_dst;
 
 mod memory;
+mod transparent;
 
 pub use memory::MemoryNet;
+pub use transparent::ClientAddress;
+pub(crate) use transparent::transparent;
 
 /// How many bytes one read-ahead asks for; a ClientHello with a post-quantum key share is about 1.7 KB.
 const READ_AHEAD: usize = 2048;
@@ -214,6 +217,18 @@ pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+/// Where the other end sees a connection come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Wherever the kernel takes it from.
+    #[default]
+    Any,
+    /// An address of this machine.
+    Own(IpAddr),
+    /// A client's address.
+    Client(ClientAddress),
+}
+
 /// The network.
 #[derive(Clone, Debug)]
 pub enum Net {
@@ -225,16 +240,20 @@ pub enum Net {
 
 impl Net {
     /// Connects to an address, from a given source address if one is set. The caller bounds the time.
-    pub async fn connect(&self, to: SocketAddr, from: Option<IpAddr>) -> io::Result<(Io, SocketAddr)> {
+    pub async fn connect(&self, to: SocketAddr, from: Source) -> io::Result<(Io, SocketAddr)> {
         match self {
             Self::Host => {
-                let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-                if let Some(source) = from.filter(|source| source.is_ipv4() == to.is_ipv4()) {
-                    // The port is chosen at connect, when the destination is known: the whole range for every one.
-                    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
-                    socket.bind(SocketAddr::new(source, 0))?;
-                }
-                let stream = socket.connect(to).await?;
+                let stream = match from {
+                    Source::Client(client) => transparent::connect(to, client).await?,
+                    Source::Own(source) if source.is_ipv4() == to.is_ipv4() => {
+                        let socket = socket_to(to)?;
+                        // The port is chosen at connect, when the destination is known: the whole range for every one.
+                        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+                        socket.bind(SocketAddr::new(source, 0))?;
+                        socket.connect(to).await?
+                    }
+                    Source::Own(_) | Source::Any => socket_to(to)?.connect(to).await?,
+                };
                 stream.set_nodelay(true)?;
                 let local = stream.local_addr()?;
                 Ok((Io::new(Stream::Tcp(stream)), local))
@@ -255,4 +274,8 @@ impl Net {
             Self::Memory(net) => net.resolve(host, port),
         }
     }
+}
+
+fn socket_to(to: SocketAddr) -> io::Result<TcpSocket> {
+    if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Inbound {
     pub(crate) ports: Vec<InboundPort>,
     /// What is asked on every other port.
     pub(crate) elsewhere: MutualTlsMode,
+    /// Whether the application is to see its clients' addresses.
+    pub(crate) transparent: bool,
 }
 
 /// A port of a workload.
@@ -123,7 +125,7 @@ impl Inbound {
             .into_iter()
             .map(|(number, services)| InboundPort { number, mode: mode(Some(number)), services })
             .collect();
-        Self { ports, elsewhere: mode(None) }
+        Self { ports, elsewhere: mode(None), transparent: proxy.transparent }
     }
 }
 

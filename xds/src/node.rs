@@ -137,7 +137,7 @@ pub struct NodeMetadata {
     pub workload_name: String,
     /// `OWNER`
     pub owner: String,
-    /// `INTERCEPTION_MODE`: `REDIRECT`, `TPROXY` or `NONE`.
+    /// `INTERCEPTION_MODE`: `REDIRECT`, [`TPROXY`](TRANSPARENT) or `NONE`.
     pub interception_mode: String,
     /// `MESH_ID`
     pub mesh_id: String,
@@ -155,6 +155,8 @@ pub struct NodeMetadata {
 
 /// `GENERATOR` of an application whose gRPC library reads xDS itself.
 pub const GRPC_GENERATOR: &str = "grpc";
+/// The [`interception_mode`](NodeMetadata::interception_mode) in which connections come to the proxy as they were.
+pub const TRANSPARENT: &str = "TPROXY";
 
 impl NodeMetadata {
     /// As it goes over the wire.

@@ -16,6 +16,7 @@ pub use envoy_types::pb::envoy::extensions::filters::http::rbac::v3 as http_rbac
 pub use envoy_types::pb::envoy::extensions::filters::http::router::v3 as router;
 pub use envoy_types::pb::envoy::extensions::filters::listener::http_inspector::v3 as http_inspector;
 pub use envoy_types::pb::envoy::extensions::filters::listener::original_dst::v3 as original_dst;
+pub use envoy_types::pb::envoy::extensions::filters::listener::original_src::v3 as original_src;
 pub use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspector;
 pub use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as http_connection_manager;
 pub use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;

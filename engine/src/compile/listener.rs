@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use xds::{
     any,
-    types::{core, google, http_connection_manager, listener as message, tcp_proxy},
+    types::{core, google, http_connection_manager, listener as message, original_src, tcp_proxy},
 };
 
 use super::{At, Checked, Invalid, Proxy, Refused, absent, access_log, each, http_chain, part, tls};
@@ -27,7 +27,6 @@ fn listener(message: &message::Listener, proxy: &Proxy) -> Checked<Listener> {
     absent(message.filter_chain_matcher.is_none(), "filter_chain_matcher")?;
     absent(message.udp_listener_config.is_none(), "udp_listener_config")?;
     absent(message.api_listener.is_none(), "api_listener")?;
-    absent(message.transparent.is_none_or(|transparent| !transparent.value), "transparent")?;
     let direction = match core::TrafficDirection::try_from(message.traffic_direction) {
         _ if proxy.gateway => Direction::Gateway,
         Ok(core::TrafficDirection::Inbound) => Direction::Inbound,
@@ -49,21 +48,26 @@ fn listener(message: &message::Listener, proxy: &Proxy) -> Checked<Listener> {
     let additional = each("additional_addresses", &message.additional_addresses, |additional| {
         part::socket_address(additional.address.as_ref()).at("address")
     })?;
+    let (sniff, client_address_mark) = filters(message)?;
     Ok(Listener {
         name: message.name.as_str().into(),
         address: part::socket_address(message.address.as_ref()).at("address")?,
         additional_addresses: additional.into(),
         bind: message.bind_to_port.as_ref().or(deprecated).is_none_or(|bind| bind.value),
         use_original_dst: message.use_original_dst.as_ref().is_some_and(|original| original.value),
+        transparent: message.transparent.as_ref().is_some_and(|transparent| transparent.value),
+        client_address_mark,
         direction,
-        sniff: sniff(message)?,
+        sniff,
         chains: chains.into(),
         default_chain,
         provenance: part::provenance(message.metadata.as_ref()),
     })
 }
 
-fn sniff(message: &message::Listener) -> Checked<Sniff> {
+/// The listener filters, and the mark of `original_src`.
+fn filters(message: &message::Listener) -> Checked<(Sniff, Option<u32>)> {
+    let mut mark = None;
     let mut sniff = Sniff {
         original_dst: false,
         tls: false,
@@ -88,13 +92,23 @@ fn sniff(message: &message::Listener) -> Checked<Sniff> {
             // `filter_disabled` only saves work on ports whose chains do not ask for the protocol.
             ("envoy.extensions.filters.listener.http_inspector.v3.HttpInspector", _)
             | ("", "envoy.filters.listener.http_inspector") => sniff.http = true,
+            ("envoy.extensions.filters.listener.original_src.v3.OriginalSrc", _)
+            | ("", "envoy.filters.listener.original_src") => {
+                let original = || -> Checked<u32> {
+                    let config: original_src::OriginalSrc =
+                        config.map_or_else(|| Ok(original_src::OriginalSrc::default()), any::unpack)?;
+                    absent(!config.bind_port, "bind_port")?;
+                    Ok(config.mark)
+                };
+                mark = Some(original().at("typed_config").at_index("listener_filters", index)?);
+            }
             (_, name) => {
                 let reason = format!("the listener filter {name:?} is not supported by this proxy");
                 return Err(Invalid::new(reason)).at_index("listener_filters", index);
             }
         }
     }
-    Ok(sniff)
+    Ok((sniff, mark))
 }
 
 /// Two chains for the very same connections: one of them would never serve any. Envoy refuses that too.

@@ -21,6 +21,10 @@ pub struct Listener {
     pub bind: bool,
     /// Whether a connection is handed to the listener of its original destination, if there is one.
     pub use_original_dst: bool,
+    /// Whether its socket takes connections to whichever address, which redirection left as they were (`TPROXY`).
+    pub transparent: bool,
+    /// `original_src`: what goes on from here comes from the client's address, on packets with this mark.
+    pub client_address_mark: Option<u32>,
     /// Which way its traffic goes.
     pub direction: Direction,
     /// What is found out about a connection before its chain is chosen.

@@ -109,6 +109,7 @@ static ALL: &[&Shape] = &[
     &HTTP_CORS_CORS_POLICY,
     &HTTP_ROUTER_ROUTER,
     &LISTENER_ORIGINAL_DST_ORIGINAL_DST,
+    &LISTENER_ORIGINAL_SRC_ORIGINAL_SRC,
     &LISTENER_TLS_INSPECTOR_TLS_INSPECTOR,
     &LISTENER_HTTP_INSPECTOR_HTTP_INSPECTOR,
     &ACCESS_LOGGERS_FILE_FILE_ACCESS_LOG,
@@ -1112,6 +1113,10 @@ static HTTP_ROUTER_ROUTER: Shape = Shape {
 };
 static LISTENER_ORIGINAL_DST_ORIGINAL_DST: Shape =
     Shape { name: "envoy.extensions.filters.listener.original_dst.v3.OriginalDst", fields: &[] };
+static LISTENER_ORIGINAL_SRC_ORIGINAL_SRC: Shape = Shape {
+    name: "envoy.extensions.filters.listener.original_src.v3.OriginalSrc",
+    fields: &[one(1, "bind_port", Bool), one(2, "mark", Uint32)],
+};
 static LISTENER_TLS_INSPECTOR_TLS_INSPECTOR: Shape = Shape {
     name: "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
     fields: &[

@@ -345,7 +345,7 @@ impl Attempts<'_> {
         let host = authority.to_str().ok();
         let mut request: Option<Request<RequestBody>> = None;
         for _ in 0..STALE {
-            let mut lease = acquire(self.worker, self.state, &picked, kind, host).await?;
+            let mut lease = acquire(self.worker, self.state, &picked, kind, host, self.connection.client.kept).await?;
             self.note_connection(&lease, record);
             let mut ready = match request.take() {
                 Some(request) => request,

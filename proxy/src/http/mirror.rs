@@ -65,7 +65,7 @@ async fn one(worker: &Rc<Worker>, mirror: &Mirror, copied: Copied) -> Result<(),
     let picked = state.pick(worker.random(), None, &[], 0, None)?;
     let _active = Active::new(&picked.host);
     let kind = inside(state.config().settings.http, copied.version, false);
-    let mut lease = acquire(worker, &state, &picked, kind, host.as_deref()).await?;
+    let mut lease = acquire(worker, &state, &picked, kind, host.as_deref(), None).await?;
     let mut request = Request::new(RequestBody::Whole(copied.body));
     *request.method_mut() = copied.method;
     *request.headers_mut() = copied.headers;

@@ -15,7 +15,7 @@ use super::live::{Ending, Facts, Live};
 use super::sniff::{Sniffed, sniff};
 use crate::error::ProxyError;
 use crate::http::serve;
-use crate::net::{Accepted, Io};
+use crate::net::{Accepted, ClientAddress, Io};
 use crate::tcp::proxy;
 use crate::tls::server;
 use crate::tls::verify::Leaf;
@@ -39,6 +39,8 @@ pub struct Client {
     pub destination: SocketAddr,
     /// Whether that was read from the socket.
     pub redirected: bool,
+    /// Its address, where the application is to see that.
+    pub kept: Option<ClientAddress>,
     /// Which way its traffic goes.
     pub direction: Direction,
     /// Whether it is encrypted.
@@ -93,6 +95,7 @@ async fn run(worker: &Rc<Worker>, bound: Arc<str>, accepted: Accepted) -> Result
     let view = worker.view();
     let listener = view.snapshot.listener(&bound).ok_or(ProxyError::NoFilterChain)?.clone();
     let wants_original = listener.use_original_dst || listener.sniff.original_dst;
+    let kept = listener.client_address_mark.map(|mark| ClientAddress { ip: peer.ip(), mark });
     let destination = original.filter(|_| wants_original).unwrap_or(local);
     let serving = listener_for(&view.snapshot, &listener, destination).clone();
     drop(view);
@@ -126,6 +129,7 @@ async fn run(worker: &Rc<Worker>, bound: Arc<str>, accepted: Accepted) -> Result
         peer,
         destination,
         redirected: facts.redirected,
+        kept,
         direction,
         tls: false,
         leaf: None,

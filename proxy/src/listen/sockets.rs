@@ -30,7 +30,16 @@ pub struct Handed {
 #[derive(Debug)]
 pub struct Sockets {
     workers: Vec<mpsc::UnboundedSender<Handed>>,
-    open: HashMap<(Arc<str>, SocketAddr), watch::Sender<bool>>,
+    open: HashMap<Place, watch::Sender<bool>>,
+}
+
+/// What a socket is made for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    listener: Arc<str>,
+    address: SocketAddr,
+    /// Whether it takes connections to whichever address.
+    transparent: bool,
 }
 
 impl Sockets {
@@ -44,7 +53,8 @@ impl Sockets {
         let mut wanted = HashSet::new();
         for listener in snapshot.bound_listeners() {
             for address in std::iter::once(&listener.address).chain(&listener.additional_addresses) {
-                wanted.insert((listener.name.clone(), *address));
+                let (listener, transparent) = (listener.name.clone(), listener.transparent);
+                wanted.insert(Place { listener, address: *address, transparent });
             }
         }
         self.open.retain(|key, stop| {
@@ -55,16 +65,17 @@ impl Sockets {
             stays
         });
         let mut failed = Vec::new();
-        for (name, address) in wanted {
-            if self.open.contains_key(&(name.clone(), address)) {
+        for place in wanted {
+            if self.open.contains_key(&place) {
                 continue;
             }
-            match self.open_all(&name, address) {
+            match self.open_all(&place) {
                 Ok(stop) => {
-                    self.open.insert((name, address), stop);
+                    self.open.insert(place, stop);
                 }
                 Err(error) => {
-                    tracing::error!(listener = %name, %address, %error, "cannot listen");
+                    let Place { listener, address, .. } = place;
+                    tracing::error!(%listener, %address, %error, "cannot listen");
                     failed.push((address, error));
                 }
             }
@@ -77,12 +88,14 @@ impl Sockets {
         self.open.len()
     }
 
-    fn open_all(&self, name: &Arc<str>, address: SocketAddr) -> io::Result<watch::Sender<bool>> {
+    fn open_all(&self, place: &Place) -> io::Result<watch::Sender<bool>> {
+        let Place { listener: name, address, transparent } = place;
         let (stop, watching) = watch::channel(false);
         // Without SO_REUSEPORT first: two processes with it would share the port in silence.
-        drop(listen(address, false)?);
+        drop(listen(*address, false, false)?);
         // All or none: a worker without its socket would never get its share.
-        let sockets = self.workers.iter().map(|_| listen(address, true)).collect::<io::Result<Vec<_>>>()?;
+        let sockets =
+            self.workers.iter().map(|_| listen(*address, true, *transparent)).collect::<io::Result<Vec<_>>>()?;
         for (worker, socket) in self.workers.iter().zip(sockets) {
             let handed = Handed { listener: name.clone(), socket, stop: watching.clone() };
             if worker.send(handed).is_err() {
@@ -93,7 +106,7 @@ impl Sockets {
     }
 }
 
-fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+fn listen(address: SocketAddr, shared: bool, transparent: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -102,6 +115,10 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     }
     if shared {
         socket.set_reuse_port(true)?;
+    }
+    if transparent {
+        // Before it listens: the sockets of its connections have it from there.
+        crate::net::transparent(&socket, address.is_ipv4())?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -117,9 +134,9 @@ mod tests {
 
     #[test]
     fn workers_share_an_address_and_strangers_do_not() {
-        let first = listen("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let first = listen("127.0.0.1:0".parse().unwrap(), true, false).unwrap();
         let address = first.local_addr().unwrap();
-        assert!(listen(address, true).is_ok(), "another worker of ours");
-        assert!(listen(address, false).is_err(), "the probe sees that the port is taken");
+        assert!(listen(address, true, false).is_ok(), "another worker of ours");
+        assert!(listen(address, false, false).is_err(), "the probe sees that the port is taken");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::{Accepted, Io, Listener, Stream};
+use super::{Accepted, Io, Listener, Source, Stream};
 
 /// How many bytes a pipe holds before its writer waits.
 const PIPE: usize = 64 * 1024;
@@ -72,12 +72,17 @@ impl MemoryNet {
         self.pipe(listener, peer, Some(original))
     }
 
-    pub(super) fn connect(&self, to: SocketAddr, from: Option<IpAddr>) -> io::Result<(Io, SocketAddr)> {
+    pub(super) fn connect(&self, to: SocketAddr, from: Source) -> io::Result<(Io, SocketAddr)> {
         let port = self.with(|inner| {
             inner.next_port = inner.next_port.wrapping_add(1);
             inner.next_port
         });
-        let local = SocketAddr::new(from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port);
+        let from = match from {
+            Source::Any => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Source::Own(own) => own,
+            Source::Client(client) => client.ip,
+        };
+        let local = SocketAddr::new(from, port);
         Ok((self.pipe(to, local, None)?, local))
     }
 

@@ -86,7 +86,7 @@ async fn upstream(
             .place(&picked.host)
             .ok_or_else(|| ProxyError::Overflow { cluster: chosen.name.to_string(), limit: "maxConnections" })?;
         let active = Active::new(&picked.host);
-        let kind = state.kind(worker, &picked, client.sni.as_deref());
+        let kind = state.kind(worker, &picked, client.sni.as_deref(), client.kept);
         match connect(worker, &state, &picked, &kind, Inside::Tcp, counted).await {
             Ok(connection) => {
                 told.picked(worker, &state, &picked);

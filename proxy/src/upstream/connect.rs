@@ -12,7 +12,7 @@ use super::cluster::{ClusterState, Picked};
 use super::host::{Host, Kind};
 use super::outlier::Seen;
 use crate::error::ProxyError;
-use crate::net::Io;
+use crate::net::{ClientAddress, Io, Source};
 use crate::tls::client::{self, Inside};
 use crate::tls::verify::Leaf;
 use crate::workers::Worker;
@@ -64,14 +64,16 @@ impl ClusterState {
         Some(Counted { cluster: self.clone(), of_host: host.connections.clone(), permit })
     }
 
-    /// What a connection to this endpoint must be like. `host` is the request's host.
-    pub fn kind(&self, worker: &Worker, picked: &Picked, host: Option<&str>) -> Kind {
+    /// What a connection to this endpoint must be like. `host` is the request's host, `client` the address that the endpoint
+    /// is to see, if it can answer it.
+    pub fn kind(&self, worker: &Worker, picked: &Picked, host: Option<&str>, client: Option<ClientAddress>) -> Kind {
+        let client = client.filter(|client| client.is_answered_by(picked.host.address));
         let transport = self.config().transport_for(picked.mesh_tls);
         match &transport {
-            UpstreamTransport::Plaintext => Kind { transport, generation: 0, name: None },
+            UpstreamTransport::Plaintext => Kind { transport, generation: 0, name: None, client },
             UpstreamTransport::Tls(tls) => {
                 let name = host.filter(|_| tls.auto_sni).map(|host| engine::decide::host::without_port(host).into());
-                Kind { generation: worker.generation(), name, transport }
+                Kind { generation: worker.generation(), name, transport, client }
             }
         }
     }
@@ -90,9 +92,11 @@ pub async fn connect(
     let address = picked.host.address;
     cluster.cells.cx_total.add(1);
     let connecting = async {
+        // As in Envoy, a client's address wins over the cluster's own setting.
+        let own = || config.settings.bind_source.map_or(Source::Any, Source::Own);
         let (mut io, local) = worker
             .net
-            .connect(address, config.settings.bind_source)
+            .connect(address, kind.client.map_or_else(own, Source::Client))
             .await
             .map_err(|error| ProxyError::Connect { endpoint: address.to_string(), reason: plain(&error) })?;
         let (mut peer, mut alpn) = (None, None);

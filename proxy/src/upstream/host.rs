@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::outlier;
 use crate::error::ProxyError;
 use crate::http::body::RequestBody;
+use crate::net::ClientAddress;
 use crate::telemetry::istio::Number;
 use crate::tls::client::Inside;
 use crate::tls::verify::Leaf;
@@ -48,6 +49,15 @@ pub struct Kind {
     pub generation: u64,
     /// The server name, where it follows the request.
     pub name: Option<Rc<str>>,
+    /// The client that it is seen to come from, where the application is to see its clients.
+    pub client: Option<ClientAddress>,
+}
+
+impl Kind {
+    /// Whether one TLS configuration serves both.
+    fn same_tls(&self, other: &Self) -> bool {
+        (&self.transport, self.generation, &self.name) == (&other.transport, other.generation, &other.name)
+    }
 }
 
 /// What is the same for all requests on a connection.
@@ -156,7 +166,7 @@ impl Host {
     ) -> Result<Arc<ClientConfig>, String> {
         let mut made = self.tls.borrow_mut();
         made.retain(|made| made.kind.generation == kind.generation);
-        if let Some(found) = made.iter().find(|made| made.kind == *kind && made.inside == inside) {
+        if let Some(found) = made.iter().find(|made| made.kind.same_tls(kind) && made.inside == inside) {
             return Ok(found.config.clone());
         }
         let config = make()?;

@@ -18,6 +18,7 @@ use super::host::{About, Connecting, Host, Idle, Kind, Multiplexed};
 use crate::error::ProxyError;
 use crate::http::body::RequestBody;
 use crate::http::local::Local;
+use crate::net::ClientAddress;
 use crate::tls::client::Inside;
 use crate::workers::Worker;
 
@@ -60,15 +61,16 @@ pub fn inside(http: UpstreamHttp, downstream: Version, upgrade: bool) -> Inside 
     }
 }
 
-/// Finds or makes a connection to an endpoint. `host` is the request's host.
+/// Finds or makes a connection to an endpoint. `host` is the request's host, `client` the address that the endpoint is to see.
 pub async fn acquire(
     worker: &Rc<Worker>,
     cluster: &Rc<ClusterState>,
     picked: &Picked,
     inside: Inside,
     host: Option<&str>,
+    client: Option<ClientAddress>,
 ) -> Result<Lease, ProxyError> {
-    let kind = cluster.kind(worker, picked, host);
+    let kind = cluster.kind(worker, picked, host, client);
     if matches!(inside, Inside::Http2 | Inside::Either) {
         if let Some(found) = shared(&picked.host, &kind) {
             return Ok(lease_http2(cluster, &picked.host, found, true));
@@ -111,8 +113,13 @@ fn overflow(cluster: &ClusterState, limit: &'static str) -> ProxyError {
 async fn idle(cluster: &Rc<ClusterState>, host: &Rc<Host>, kind: &Kind) -> Option<Lease> {
     let kept = cluster.idle();
     loop {
-        // The last one back is the first one out: the others age and are closed.
-        let Idle { mut sender, about, since } = host.idle.borrow_mut().pop()?;
+        // The last one back is the first one out: the others age and are closed. Where clients' addresses are kept it is the
+        // last one of this client, elsewhere simply the last.
+        let Idle { mut sender, about, since } = {
+            let mut idle = host.idle.borrow_mut();
+            let last = idle.iter().rposition(|idle| idle.about.kind.client == kind.client)?;
+            idle.remove(last)
+        };
         if since.elapsed() >= kept || about.kind != *kind || sender.is_closed() {
             continue;
         }

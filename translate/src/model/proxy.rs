@@ -28,6 +28,8 @@ pub struct Proxy {
     pub ports: BTreeMap<String, u16>,
     /// Whether it takes virtual hosts one by one (ours do, Envoy does not).
     pub virtual_hosts: bool,
+    /// Whether connections come to it as they were, and it passes on the client's address (`TPROXY`).
+    pub transparent: bool,
     /// Whether it is no proxy, but an application whose gRPC library reads xDS itself.
     pub grpc: bool,
 }
@@ -46,6 +48,7 @@ impl Proxy {
             cluster_domain: node.id.cluster_domain.clone(),
             ports: pod_ports(&metadata.pod_ports),
             virtual_hosts: metadata.virtual_hosts,
+            transparent: metadata.interception_mode == xds::node::TRANSPARENT,
             grpc: metadata.generator == xds::node::GRPC_GENERATOR,
         }
     }

@@ -4,7 +4,7 @@ use prost::{Message, Name};
 use xds::any;
 use xds::types::{
     access_log, boolean, common, core, cors, fault, file_access_log, google, http_connection_manager as hcm,
-    http_inspector, listener, original_dst, route, router, tcp_proxy, tls_inspector,
+    http_inspector, listener, original_dst, original_src, route, router, tcp_proxy, tls_inspector,
 };
 
 use crate::model::mesh::Mesh;
@@ -151,6 +151,12 @@ fn listener_filter<M: Message + Name>(name: &str, config: &M) -> listener::Liste
 /// Finds out where a redirected connection was going.
 pub(crate) fn original_dst() -> listener::ListenerFilter {
     listener_filter("envoy.filters.listener.original_dst", &original_dst::OriginalDst::default())
+}
+
+/// Has connections to the application come from the client's address, on packets whose mark brings the answers back.
+pub(crate) fn original_src() -> listener::ListenerFilter {
+    let config = original_src::OriginalSrc { bind_port: false, mark: names::traffic::CLIENT_ADDRESS_MARK };
+    listener_filter("envoy.filters.listener.original_src", &config)
 }
 
 /// Finds out whether TLS is spoken, for which server name and which protocols.

@@ -36,6 +36,10 @@ pub(crate) fn inbound(snapshot: &Snapshot, projection: &Inbound, cache: &mut Cac
         listener_filters: vec![filters::original_dst(), filters::tls_inspector(), filters::http_inspector()],
         ..Default::default()
     };
+    if projection.transparent {
+        listener.transparent = Some(boolean(true));
+        listener.listener_filters.insert(1, filters::original_src());
+    }
     wait_for_first_bytes(&mut listener, mesh);
     // A connection to the proxy itself would come back to it for ever.
     listener.filter_chains.push(FilterChain {

@@ -188,6 +188,7 @@ pub(crate) fn proxy(proxy_type: ProxyType, namespace: &str) -> Proxy {
         cluster_domain: "cluster.local".to_owned(),
         ports: BTreeMap::new(),
         virtual_hosts: true,
+        transparent: false,
         grpc: false,
     }
 }

@@ -288,3 +288,30 @@ fn only_workloads_of_the_meshs_trust_domains_are_let_in() {
         assert_eq!(names, [prefix("new.example"), prefix("old.example")]);
     }
 }
+
+#[test]
+fn with_tproxy_the_application_sees_its_clients() {
+    let names = |transparent| {
+        let server = Proxy { transparent, ..proxy(ProxyType::Sidecar, "server") };
+        let set = Cluster::new(SERVICES).translate(&server);
+        let inbound = set.listener("virtualInbound").expect("the listener");
+        let filters: Vec<_> = inbound.listener_filters.iter().map(|filter| filter.name.clone()).collect();
+        let marks: Vec<u32> = inbound
+            .listener_filters
+            .iter()
+            .filter_map(|filter| match &filter.config_type {
+                Some(xds::types::listener::listener_filter::ConfigType::TypedConfig(any)) => {
+                    xds::any::unpack::<xds::types::original_src::OriginalSrc>(any).ok()
+                }
+                _ => None,
+            })
+            .map(|original| original.mark)
+            .collect();
+        (inbound.transparent.is_some_and(|transparent| transparent.value), filters, marks)
+    };
+    let filter = |name: &str| format!("envoy.filters.listener.{name}");
+    let inspectors = ["tls_inspector", "http_inspector"].map(filter);
+    assert_eq!(names(false), (false, [&[filter("original_dst")], &inspectors[..]].concat(), vec![]));
+    let expected = [&["original_dst", "original_src"].map(filter), &inspectors[..]].concat();
+    assert_eq!(names(true), (true, expected, vec![1337]));
+}

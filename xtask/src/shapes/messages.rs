@@ -100,6 +100,7 @@ pub(super) const MESSAGES: &[(&str, &[&str])] = &[
     ("envoy.extensions.filters.http.cors.v3", &["Cors", "CorsPolicy"]),
     ("envoy.extensions.filters.http.router.v3", &["Router"]),
     ("envoy.extensions.filters.listener.original_dst.v3", &["OriginalDst"]),
+    ("envoy.extensions.filters.listener.original_src.v3", &["OriginalSrc"]),
     ("envoy.extensions.filters.listener.tls_inspector.v3", &["TlsInspector"]),
     ("envoy.extensions.filters.listener.http_inspector.v3", &["HttpInspector"]),
     ("envoy.extensions.access_loggers.file.v3", &["FileAccessLog"]),

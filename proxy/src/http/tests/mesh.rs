@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use engine::Snapshot;
-use engine::ir::cluster::{ClusterKind, ClusterTransport, LbPolicy, UpstreamHttp};
+use engine::ir::cluster::{Cluster, ClusterKind, ClusterTransport, LbPolicy, UpstreamHttp};
 use engine::ir::endpoint::EndpointSet;
-use engine::ir::listener::{ChainMatch, ClientCertDetails, Direction, ForwardClientCert, RouteSource, Transport};
+use engine::ir::listener::{
+    ChainMatch, ClientCertDetails, Direction, ForwardClientCert, Listener, RouteSource, Transport,
+};
 use engine::ir::tls::UpstreamTransport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -124,6 +126,38 @@ fn a_request_goes_through_two_proxies_and_both_tell_of_it() {
                 assert_eq!(mesh.client.label(name), at_client, "{name} at the client");
                 assert_eq!(mesh.server.label(name), at_server, "{name} at the server");
             }
+        });
+    }
+}
+
+/// An application that sees its clients: none gets a connection that says it is another, and each its own again.
+#[test]
+fn with_tproxy_the_server_sees_its_clients() {
+    for upstream in [UpstreamHttp::Http1, UpstreamHttp::Http2] {
+        run(async move {
+            let net = MemoryNet::default();
+            let log = serve(&net, POD, upstream == UpstreamHttp::Http2, async |_: &Seen| ok("reviews"));
+            let mut transparent = inbound(false);
+            let listeners = transparent.listeners().map(|listener| {
+                let mark = Some(names::traffic::CLIENT_ADDRESS_MARK);
+                Arc::new(Listener { transparent: true, client_address_mark: mark, ..(**listener).clone() })
+            });
+            let clusters = transparent.clusters().map(|cluster| Cluster::clone(cluster));
+            transparent = snapshot(listeners.collect(), clusters.collect());
+            let _server = Proxy::start(&net, "reviews", Some(Authority::new().identity(1, SERVER)), transparent);
+            let mut clients = Vec::new();
+            for address in ["10.0.0.7:4000", "10.0.0.8:4000", "10.0.0.7:4001"] {
+                clients.push(match upstream {
+                    UpstreamHttp::Http2 => Client::http2_from(&net, INBOUND, POD, address).await,
+                    _ => Client::http1_from(&net, INBOUND, POD, address).await,
+                });
+            }
+            for client in [0, 1, 0, 2, 1] {
+                assert_eq!(clients[client].get("/reviews/0").await.status, 200);
+            }
+            let seen: Vec<String> = log.borrow().iter().map(|seen| seen.peer.ip().to_string()).collect();
+            assert_eq!(seen, ["10.0.0.7", "10.0.0.8", "10.0.0.7", "10.0.0.7", "10.0.0.8"]);
+            assert_eq!(net.connected(at(POD)), 2, "one connection for each address");
         });
     }
 }

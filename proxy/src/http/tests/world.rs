@@ -121,6 +121,8 @@ pub(crate) fn listener(name: &str, address: &str, direction: Direction, chains: 
         additional_addresses: Box::default(),
         bind: true,
         use_original_dst: direction != Direction::Gateway,
+        transparent: false,
+        client_address_mark: None,
         direction,
         sniff: Sniff {
             original_dst: true,
@@ -427,14 +429,22 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn http1(net: &MemoryNet, listener: &str, original: &str) -> Self {
-        let io = net.redirect(at(listener), at("10.0.0.9:1234"), at(original)).unwrap();
+        Self::http1_from(net, listener, original, "10.0.0.9:1234").await
+    }
+
+    pub(crate) async fn http1_from(net: &MemoryNet, listener: &str, original: &str, own: &str) -> Self {
+        let io = net.redirect(at(listener), at(own), at(original)).unwrap();
         let (sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await.unwrap();
         tokio::task::spawn_local(driver);
         Self { http1: Some(sender), http2: None }
     }
 
     pub(crate) async fn http2(net: &MemoryNet, listener: &str, original: &str) -> Self {
-        let io = net.redirect(at(listener), at("10.0.0.9:1234"), at(original)).unwrap();
+        Self::http2_from(net, listener, original, "10.0.0.9:1234").await
+    }
+
+    pub(crate) async fn http2_from(net: &MemoryNet, listener: &str, original: &str, own: &str) -> Self {
+        let io = net.redirect(at(listener), at(own), at(original)).unwrap();
         let (sender, driver) = hyper::client::conn::http2::handshake(Local, TokioIo::new(io)).await.unwrap();
         tokio::task::spawn_local(driver);
         Self { http1: None, http2: Some(sender) }
