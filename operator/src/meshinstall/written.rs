@@ -5,9 +5,15 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crds::install::{MeshInstall, MeshInstallStatus};
 use kube::ResourceExt as _;
+use tokio::time::Instant;
+
+/// No watch that works is behind by more. Whatever is older then is what is there, as after etcd was restored from a backup,
+/// whose versions begin again.
+const BEHIND: Duration = Duration::from_mins(5);
 
 /// By the name of the MeshInstall.
 #[derive(Default)]
@@ -17,22 +23,29 @@ struct Last {
     uid: Option<String>,
     version: u64,
     status: Option<MeshInstallStatus>,
+    at: Instant,
 }
 
 impl Written {
     /// The API server has answered a write of the status with this.
     pub(crate) fn note(&self, written: &MeshInstall) {
         let Some(version) = version(written) else { return };
-        let last = Last { uid: written.uid(), version, status: written.status.clone() };
+        let last = Last { uid: written.uid(), version, status: written.status.clone(), at: Instant::now() };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(written.name_any(), last);
     }
 
     /// What the watch has, with the status that was written since, if one was.
     pub(crate) fn over<'a>(&self, watched: &'a MeshInstall) -> Cow<'a, MeshInstall> {
+        self.over_at(watched, Instant::now())
+    }
+
+    fn over_at<'a>(&self, watched: &'a MeshInstall, now: Instant) -> Cow<'a, MeshInstall> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let newer = all
-            .get(&watched.name_any())
-            .filter(|last| last.uid == watched.uid() && version(watched).is_some_and(|version| version < last.version));
+        let newer = all.get(&watched.name_any()).filter(|last| {
+            last.uid == watched.uid()
+                && version(watched).is_some_and(|version| version < last.version)
+                && now.duration_since(last.at) < BEHIND
+        });
         match newer {
             Some(last) => Cow::Owned(MeshInstall { status: last.status.clone(), ..watched.clone() }),
             None => Cow::Borrowed(watched),
@@ -54,7 +67,9 @@ mod tests {
     use crds::install::MeshInstall;
     use serde_json::json;
 
-    use super::Written;
+    use tokio::time::Instant;
+
+    use super::{BEHIND, Written};
 
     fn install(uid: &str, version: &str, state: &str) -> MeshInstall {
         serde_json::from_value(json!({
@@ -78,6 +93,8 @@ mod tests {
             written.note(&install("a", "10", "Progressing"));
             let over = written.over(&watched);
             assert_eq!(over.status.as_ref().and_then(|status| status.state.as_deref()), Some(state), "{name}");
+            let later = written.over_at(&watched, Instant::now() + BEHIND);
+            assert_eq!(later.as_ref(), &watched, "{name}: no watch is behind for so long");
             written.forget("default");
         }
     }
