@@ -16,8 +16,9 @@ use super::KubeBox;
 const WARNINGS: usize = 6;
 const EVENTS: usize = 5;
 const LAST: usize = 4;
-/// Characters of a line.
-const WIDTH: usize = 300;
+/// Characters of a line: of a longer one its beginning, which says who and where, and its end, which says what.
+const BEGINNING: usize = 120;
+const END: usize = 200;
 /// Namespaces of the programs whose warnings count.
 const PROGRAMS: [&str; 2] = ["forestay-system", "istio-system"];
 /// The API server may be what failed.
@@ -147,8 +148,13 @@ fn line(said: &Said) -> String {
 }
 
 fn cut(text: &str) -> String {
-    let short: String = text.chars().take(WIDTH).collect();
-    if short.len() < text.len() { format!("{short}...") } else { short }
+    let length = text.chars().count();
+    if length <= BEGINNING + END {
+        return text.to_owned();
+    }
+    let beginning: String = text.chars().take(BEGINNING).collect();
+    let end: String = text.chars().skip(length - END).collect();
+    format!("{beginning} ... {end}")
 }
 
 #[cfg(test)]
@@ -189,13 +195,14 @@ mod tests {
             })
         };
         let mut items: Vec<Value> = (10..20).map(|second| event(second, &format!("at {second}"))).collect();
-        items.push(event(30, &"x".repeat(2 * WIDTH)));
+        items.push(event(30, &format!("begins {} ends", "x".repeat(2 * END))));
         items.push(event(1, "before"));
         let list = serde_json::json!({"items": items}).to_string();
         let lines = events(&list, at("2026-01-01T00:00:02.9Z")).unwrap();
         assert_eq!(lines.len(), EVENTS);
         assert_eq!(lines[0], "00:00:16.000 (2 times) Pod a/b: Failed: at 16");
-        assert!(lines[4].ends_with("xxx...") && lines[4].chars().count() == WIDTH + 3, "{}", lines[4]);
+        assert!(lines[4].starts_with("00:00:30.000 (2 times) Pod a/b: Failed: begins xxx"), "{}", lines[4]);
+        assert!(lines[4].contains("xxx ... xxx") && lines[4].ends_with("xxx ends"), "{}", lines[4]);
         assert!(events("{", at("2026-01-01T00:00:00Z")).is_err());
     }
 }
