@@ -104,9 +104,6 @@ pub enum InjectError {
     /// Annotations whose values cannot be used.
     #[error("{}", .0.join("; "))]
     Annotations(Vec<String>),
-    /// Redirection that our proxy does not have.
-    #[error("{0} TPROXY: the proxy does not take connections that way, and the pod would never start; use REDIRECT")]
-    Transparent(&'static str),
     /// A volume of the pod in whose place another would be.
     #[error("volume \"{0}\" of the pod has the name of a volume that injection adds; give it another name")]
     Volume(String),
@@ -256,23 +253,10 @@ fn build(
         Some(yaml) => annotations::proxy_config(&settings.mesh.default_config, yaml).map_err(annotated)?,
         None => settings.mesh.default_config.clone(),
     };
-    let (interception, said_by) = match pod_annotations.get(annotations::INTERCEPTION_MODE) {
-        Some(mode) => {
-            (annotations::interception_mode(mode).map_err(annotated)?, "annotation sidecar.istio.io/interceptionMode:")
-        }
-        None => (
-            proxy_config.interception_mode,
-            "interceptionMode of the proxy's settings (proxy.istio.io/config, or MeshConfig's defaultConfig):",
-        ),
+    let interception = match pod_annotations.get(annotations::INTERCEPTION_MODE) {
+        Some(mode) => annotations::interception_mode(mode).map_err(annotated)?,
+        None => proxy_config.interception_mode,
     };
-    if interception == InterceptionMode::Tproxy && chosen.iter().any(|template| template.is(template::SIDECAR)) {
-        let refusal = InjectError::Transparent(said_by);
-        match purpose {
-            Purpose::Admission => return Err(refusal),
-            // What is in a file may be meant for Istio's own image.
-            Purpose::File { .. } => warnings.push(refusal.to_string()),
-        }
-    }
     let node = bare.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
     let native = match pod_annotations.get(names::annotations::NATIVE_SIDECAR) {
         Some(value) => annotations::boolean(value).map_err(annotated)?,
@@ -312,7 +296,7 @@ fn build(
     let found = overrides::reapply(&mut merged, &base, &ours, earlier.overrides.as_ref())
         .map_err(|error| InjectError::NotAPod(error.to_string()))?;
     earlier.put_back(&mut merged, &ours);
-    if interception == InterceptionMode::Tproxy {
+    if interception == InterceptionMode::Tproxy && chosen.iter().any(|template| template.is(template::SIDECAR)) {
         // Accepting for foreign addresses takes root, whatever the pod says.
         as_root(&mut merged);
     }

@@ -33,7 +33,16 @@ pub(crate) fn warning(namespace: &str, about: &Namespace, spec: &PodSpec) -> Opt
     let mut ours = containers.filter(|container| matches!(container.name.as_str(), PROXY | INIT | VALIDATION));
     let (container, problem) =
         ours.find_map(|container| Some((container, problem(container, spec, level == "restricted")?)))?;
-    let what_to_do = if container.name == INIT {
+    // With TPROXY the proxy itself needs more than either standard has, whoever redirects.
+    let transparent = spec.init_containers.iter().flatten().chain(&spec.containers).any(|container| {
+        let context = container.security_context.as_ref();
+        let capabilities = context.and_then(|context| context.capabilities.as_ref());
+        let added = capabilities.and_then(|capabilities| capabilities.add.as_deref()).unwrap_or_default();
+        container.name == PROXY && added.iter().any(|one| one == "NET_ADMIN")
+    });
+    let what_to_do = if transparent {
+        "label it pod-security.kubernetes.io/enforce=privileged, or use interceptionMode REDIRECT and CNI"
+    } else if container.name == INIT {
         "label it pod-security.kubernetes.io/enforce=privileged, or use CNI (pilot.cni.enabled)"
     } else if problem.contains("seccomp") {
         "set global.proxy.seccompProfile to {type: RuntimeDefault}"
@@ -94,6 +103,7 @@ mod tests {
         let init = "{containers: [], initContainers: [{name: istio-init, securityContext: {capabilities: {add: [NET_ADMIN, NET_RAW]}}}]}";
         let validation = "{containers: [], initContainers: [{name: istio-validation, securityContext: {runAsNonRoot: true, runAsUser: 1337, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}]}";
         let profiled = "{securityContext: {seccompProfile: {type: RuntimeDefault}}, containers: [{name: istio-proxy, securityContext: {runAsNonRoot: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}]}";
+        let transparent = "{containers: [], initContainers: [{name: istio-proxy, securityContext: {runAsUser: 0, capabilities: {add: [NET_ADMIN]}}}]}";
         let users = "{containers: [{name: app, securityContext: {privileged: true}}]}";
         let rows = [
             ("nothing is enforced", None, init, None),
@@ -105,6 +115,14 @@ mod tests {
                 Some("istio-init needs NET_ADMIN and NET_RAW; label it pod-security"),
             ),
             ("nor has restricted", Some("restricted"), init, Some("pilot.cni.enabled")),
+            (
+                "nor does it have what TPROXY takes",
+                Some("baseline"),
+                transparent,
+                Some(
+                    "istio-proxy needs NET_ADMIN; label it pod-security.kubernetes.io/enforce=privileged, or use interceptionMode",
+                ),
+            ),
             ("redirection by CNI fits baseline", Some("baseline"), validation, None),
             (
                 "and restricted with a profile only",

@@ -33,6 +33,7 @@ impl Subject<'_> {
         let excluded = self.annotation(annotation::EXCLUDE_INBOUND_PORTS, &proxy.exclude_inbound_ports);
         let excluded = excluded_inbound(excluded, self.status_port());
         let uid = self.redirected_uid().to_string();
+        let group = self.redirected_group().map(|gid| gid.to_string()).unwrap_or_default();
         let mut args: Vec<String> = [
             "istio-iptables",
             "-p",
@@ -55,6 +56,7 @@ impl Subject<'_> {
         .map(str::to_owned)
         .to_vec();
         let optional = [
+            ("-g", group.as_str()),
             ("-q", self.annotation(annotation::INCLUDE_OUTBOUND_PORTS, &proxy.include_outbound_ports)),
             ("-o", self.annotation(annotation::EXCLUDE_OUTBOUND_PORTS, &proxy.exclude_outbound_ports)),
             ("-k", self.reroute_interfaces()),
@@ -76,13 +78,20 @@ impl Subject<'_> {
     }
 
     /// The user whose connections are left alone. With TPROXY the proxy is root, and its own user is what counts.
-    fn redirected_uid(&self) -> i64 {
+    pub(crate) fn redirected_uid(&self) -> i64 {
         let own = if self.interception == InterceptionMode::Tproxy {
             i64::from(names::ports::PROXY_UID)
         } else {
             self.proxy_uid()
         };
         self.run_as_user().filter(|uid| *uid != 0).unwrap_or(own)
+    }
+
+    /// The group whose connections are left alone, where it is not the number of that user. With TPROXY it is what tells the
+    /// proxy, which is root, from the application. (As Istio does it, a group of the user's own does not count: see `warnings`.)
+    pub(crate) fn redirected_group(&self) -> Option<i64> {
+        let transparent = self.interception == InterceptionMode::Tproxy && self.run_as_group().is_none();
+        transparent.then(|| self.proxy_gid()).filter(|gid| *gid != self.redirected_uid())
     }
 
     /// What a CNI plugin reads: all that is in force, as annotations.

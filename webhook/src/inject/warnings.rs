@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crds::meshconfig::InterceptionMode;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::annotations as annotation;
@@ -177,7 +178,15 @@ fn same_user(subject: &Subject<'_>, merged: &PodSpec, warnings: &mut Vec<String>
     let Some(proxy) = containers.find(|container| container.name == PROXY) else { return };
     let user = |container: &Container| container.security_context.as_ref()?.run_as_user;
     let group = |container: &Container| container.security_context.as_ref()?.run_as_group;
-    let Some(id) = user(proxy).filter(|id| *id != 0) else { return };
+    let transparent = subject.interception == InterceptionMode::Tproxy;
+    let own = if transparent { Some(subject.redirected_uid()) } else { user(proxy) };
+    let Some(id) = own.filter(|id| *id != 0) else { return };
+    let let_out = subject.redirected_group().unwrap_or(id);
+    if let Some(gid) = group(proxy).filter(|gid| transparent && *gid != let_out) {
+        warnings.push(format!(
+            "the proxy would talk to itself: with TPROXY it is root, and told from the application by its group, which istio-init takes to be {let_out} and istio-proxy says is {gid}; set runAsGroup to {let_out}"
+        ));
+    }
     let of_pod = merged.security_context.as_ref();
     let pods_user = of_pod.and_then(|context| context.run_as_user);
     let pods_group = of_pod.and_then(|context| context.run_as_group);
@@ -185,8 +194,8 @@ fn same_user(subject: &Subject<'_>, merged: &PodSpec, warnings: &mut Vec<String>
         subject.application().iter().filter(|one| is(one)).map(|one| one.name.as_str()).collect()
     };
     let users = named(&|one| user(one).or(pods_user) == Some(id));
-    let groups = named(&|one| group(one).or(pods_group) == Some(id));
-    for (what, field, same) in [("user", "runAsUser", users), ("group", "runAsGroup", groups)] {
+    let groups = named(&|one| group(one).or(pods_group) == Some(let_out));
+    for (what, field, id, same) in [("user", "runAsUser", id, users), ("group", "runAsGroup", let_out, groups)] {
         if !same.is_empty() {
             let same = same.join(", ");
             warnings.push(format!(

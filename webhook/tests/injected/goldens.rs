@@ -92,6 +92,7 @@ fn redirection_by_a_cni_plugin() {
 fn annotations_one_by_one() {
     let rows = [
         ("sidecar.istio.io/interceptionMode", "NONE"),
+        ("sidecar.istio.io/interceptionMode", "TPROXY"),
         ("status.sidecar.istio.io/port", "15999"),
         ("readiness.status.sidecar.istio.io/initialDelaySeconds", "7"),
         ("readiness.status.sidecar.istio.io/periodSeconds", "8"),

@@ -57,6 +57,7 @@ fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
         ("inject.istio.io/templates", "grpc-agent"),
         ("inject.istio.io/templates", "gateway"),
         ("sidecar.istio.io/interceptionMode", "NONE"),
+        ("sidecar.istio.io/interceptionMode", "TPROXY"),
         ("sidecar.istio.io/userVolume", r#"{"v": {"emptyDir": {}}}"#),
         ("sidecar.istio.io/status", "injected"),
         ("kubectl.kubernetes.io/default-container", "b"),

@@ -63,13 +63,26 @@ fn what_cannot_be_done_or_will_surprise() {
             "TPROXY by annotation",
             "",
             |pod| pod["metadata"]["annotations"] = json!({"sidecar.istio.io/interceptionMode": "TPROXY"}),
-            Expected::Refused("annotation sidecar.istio.io/interceptionMode: TPROXY"),
+            Expected::Quiet,
         ),
         (
-            "TPROXY by the proxy's settings",
+            "TPROXY by the proxy's settings, and an application that is of the proxy's group",
             "",
-            |pod| pod["metadata"]["annotations"] = json!({"proxy.istio.io/config": "interceptionMode: TPROXY"}),
-            Expected::Refused("MeshConfig's defaultConfig): TPROXY"),
+            |pod| {
+                pod["metadata"]["annotations"] = json!({"proxy.istio.io/config": "interceptionMode: TPROXY"});
+                pod["spec"]["containers"][0]["securityContext"] = json!({"runAsGroup": 1337});
+            },
+            Expected::Warned("group 1337 is the proxy's: connections that reviews makes as this group"),
+        ),
+        (
+            "TPROXY and a proxy of another group than its user",
+            "",
+            |pod| {
+                pod["metadata"]["annotations"] = json!({"sidecar.istio.io/interceptionMode": "TPROXY"});
+                let own = json!({"name": "istio-proxy", "image": "auto", "securityContext": {"runAsUser": 1234, "runAsGroup": 4321}});
+                pod["spec"]["containers"].as_array_mut().unwrap().push(own);
+            },
+            Expected::Warned("istio-init takes to be 1234 and istio-proxy says is 4321; set runAsGroup to 1234"),
         ),
         (
             "a template that is not there",

@@ -11,6 +11,7 @@
 //! * [`rotation`]: new authorities under load
 //! * [`outage`]: the webhook is away or hangs, and comes back
 //! * [`command`]: the command line says and does what the webhook does
+//! * [`transparent`]: with interception mode TPROXY applications see their clients' addresses
 //! * [`values`]: Helm values of a MeshInstall: templates, a CNI plugin, mistakes
 
 mod authority;
@@ -23,6 +24,7 @@ mod pods;
 mod probes;
 mod revisions;
 mod rotation;
+mod transparent;
 mod values;
 mod workloads;
 
@@ -85,6 +87,9 @@ pub(crate) fn group() -> Group {
             }),
             scenario("cni", "without the CNI plugin that is to redirect a pod waits and says why", 5, |b| {
                 values::cni(b).boxed()
+            }),
+            scenario("tproxy", "with interception mode TPROXY an application sees its clients' addresses", 5, |b| {
+                transparent::transparent(b).boxed()
             }),
             scenario("cron-job", "a CronJob's Job runs on time and ends", 6, |b| workloads::cron_job(b).boxed()),
             scenario("500-at-once", "500 admissions at once are all answered", 5, |b| crowd::admissions(b).boxed()),
