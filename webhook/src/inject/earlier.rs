@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::overrides::{Overrides, items};
-use super::{INIT, InjectError, LISTS, PROXY, VALIDATION, named, probes, prometheus};
+use super::{CONTAINERS, INIT, INIT_CONTAINERS, InjectError, LISTS, PROXY, VALIDATION, named, probes, prometheus};
 
 /// An earlier injection.
 #[derive(Debug, Default)]
@@ -70,14 +70,16 @@ impl Earlier {
         });
     }
 
-    /// The user's own `istio-proxy` comes back as the user wrote it.
+    /// The user's own containers of our names come back as the user wrote them.
     fn reinsert(&self, pod: &mut Value) {
-        let Some(own) = self.overrides.as_ref().and_then(|overrides| overrides.find(PROXY)) else { return };
-        if LISTS.iter().any(|list| items(pod, list).iter().any(|one| named(one, PROXY))) {
-            return;
-        }
-        if let Some(Value::Array(containers)) = pod.pointer_mut("/spec/containers") {
-            containers.push(own.clone());
+        for (name, list) in [(PROXY, CONTAINERS), (INIT, INIT_CONTAINERS), (VALIDATION, INIT_CONTAINERS)] {
+            let Some(own) = self.overrides.as_ref().and_then(|overrides| overrides.find(name)) else { continue };
+            if LISTS.iter().any(|list| items(pod, list).iter().any(|one| named(one, name))) {
+                continue;
+            }
+            if let Some(Value::Array(containers)) = pod.pointer_mut(&format!("/spec/{list}")) {
+                containers.push(own.clone());
+            }
         }
     }
 

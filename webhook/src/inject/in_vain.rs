@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crds::meshconfig::fields::{Effect, PROXY_FIELDS};
+use crds::quantity::amount;
 use serde_json::{Map, Value};
 
 use super::settings::Settings;
@@ -114,9 +115,11 @@ pub(crate) fn asked(
         warnings.extend(taken_for(name, value).map(|taken| format!("annotation {name}: {taken}")));
     }
     as_labels(labels, warnings);
-    proxy_config(annotations, warnings);
+    let name = names::annotations::PROXY_CONFIG;
+    let fields = annotations.get(name).and_then(|yaml| annotation::proxy_config_fields(yaml).ok()).unwrap_or_default();
+    proxy_config(name, &fields, warnings);
     overrides(annotations, warnings);
-    traffic(annotations, settings, warnings);
+    traffic(annotations, &fields, settings, warnings);
     revision(annotations, settings, warnings);
 }
 
@@ -142,6 +145,10 @@ fn taken_for(name: &str, value: &str) -> Option<String> {
             .then(|| format!("\"{short}\" counts as \"false\": only \"true\" gives the capability")),
         annotation::LOG_LEVEL => (!is_level(value)).then(|| format!("\"{short}\" counts as \"warning\"; {LEVELS}")),
         annotation::AGENT_LOG_LEVEL => agent_level(value),
+        // A slip for "Mi": thousandths of bytes are legal.
+        annotation::PROXY_MEMORY | annotation::PROXY_MEMORY_LIMIT => amount(value)
+            .is_some_and(|bytes| bytes > 0.0 && bytes < 1_048_576.0)
+            .then(|| format!("\"{short}\" is less than a mebibyte: write \"128Mi\" for 128 of them")),
         // The API server takes nothing for its default.
         annotation::PERIOD if is_nothing(value) => Some("0 counts as 10, which is Kubernetes' default".to_owned()),
         annotation::FAILURE_THRESHOLD if is_nothing(value) => {
@@ -196,10 +203,8 @@ fn as_labels(labels: &BTreeMap<String, String>, warnings: &mut Vec<String>) {
 }
 
 /// Fields that Istio has and nothing here follows, and fields that Istio does not have.
-fn proxy_config(annotations: &BTreeMap<String, String>, warnings: &mut Vec<String>) {
-    let name = names::annotations::PROXY_CONFIG;
-    let fields = annotations.get(name).and_then(|yaml| annotation::proxy_config_fields(yaml).ok()).unwrap_or_default();
-    for (field, value) in &fields {
+fn proxy_config(name: &str, fields: &Map<String, Value>, warnings: &mut Vec<String>) {
+    for (field, value) in fields {
         match PROXY_FIELDS.iter().find(|(known, _)| known == field) {
             Some((_, Effect::InForce)) if field == "image" => image(name, value, warnings),
             Some((_, Effect::InForce)) => {}
@@ -236,8 +241,25 @@ fn overrides(annotations: &BTreeMap<String, String>, warnings: &mut Vec<String>)
     }
 }
 
-/// As in Istio, ports are taken out of all ports only, not out of a list.
-fn traffic(annotations: &BTreeMap<String, String>, settings: &Settings, warnings: &mut Vec<String>) {
+/// Where nothing is captured, nothing is taken out of it. As in Istio, ports are taken out of all ports only, not out of a
+/// list.
+fn traffic(
+    annotations: &BTreeMap<String, String>,
+    fields: &Map<String, Value>,
+    settings: &Settings,
+    warnings: &mut Vec<String>,
+) {
+    let said = annotations.get(annotation::INTERCEPTION_MODE).map(String::as_str);
+    let said = said.or_else(|| fields.get("interceptionMode").and_then(Value::as_str));
+    if said.unwrap_or(settings.mesh.default_config.interception_mode.as_str()) == "NONE" {
+        let of_traffic =
+            |name: &&String| name.starts_with("traffic.sidecar.istio.io/") && KNOWN.contains(&name.as_str());
+        let in_vain = annotations.keys().filter(of_traffic);
+        warnings.extend(in_vain.map(|name| {
+            format!("annotation {name} has no effect: with interceptionMode NONE no connection is captured")
+        }));
+        return;
+    }
     let included = annotations.get(annotation::INCLUDE_INBOUND_PORTS).map(String::as_str);
     let included = included.unwrap_or(&settings.values.global.proxy.include_inbound_ports);
     let excluded = annotations.get(annotation::EXCLUDE_INBOUND_PORTS).filter(|ports| !ports.is_empty());

@@ -32,6 +32,7 @@ pub(crate) fn of_pod(subject: &Subject<'_>, chosen: &[Chosen<'_>], merged: &PodS
     dns(subject, warnings);
     same_user(subject, merged, warnings);
     endless(subject, merged, warnings);
+    cut_short(subject, merged, warnings);
     if let Some(about) = subject.about {
         warnings.extend(pod_security::warning(subject.namespace, about, merged));
         discovery(subject, about, warnings);
@@ -215,6 +216,19 @@ fn endless(subject: &Subject<'_>, merged: &PodSpec, warnings: &mut Vec<String>) 
         warnings.push(format!(
             "the pod will not end by itself, as istio-proxy runs on: annotate {}: \"true\" (Kubernetes 1.29 or newer), or POST http://localhost:{port}/quitquitquit when done",
             names::annotations::NATIVE_SIDECAR
+        ));
+    }
+}
+
+/// A drain that the pod asks for, and for which it has no time.
+fn cut_short(subject: &Subject<'_>, merged: &PodSpec, warnings: &mut Vec<String>) {
+    let own = subject.annotations.get(names::annotations::PROXY_CONFIG);
+    let drain = subject.proxy_config.termination_drain_duration;
+    let time = merged.termination_grace_period_seconds.and_then(|time| u64::try_from(time).ok()).unwrap_or(30);
+    if own.is_some_and(|yaml| yaml.contains("terminationDrainDuration")) && drain.get().as_secs() > time {
+        warnings.push(format!(
+            "annotation {}: terminationDrainDuration {drain} is longer than terminationGracePeriodSeconds, {time}, after which the kubelet kills the proxy: raise that",
+            names::annotations::PROXY_CONFIG
         ));
     }
 }

@@ -234,3 +234,17 @@ fn containers_of_one_name_do_not_grow() {
         assert!(after.to_string().len() < 500_000, "{}", after.to_string().len());
     }
 }
+
+/// As the user's own `istio-proxy` does.
+#[test]
+fn a_users_own_istio_init_comes_back() {
+    let mut pod = reviews();
+    pod["spec"]["initContainers"] = json!([{"name": "wait", "image": "w"}, {"name": "istio-init", "image": "mine"}]);
+    for native in [true, false] {
+        let settings = settings("default", "", &json!({}), native);
+        let once = injected(&pod, &settings);
+        let own = once["spec"]["initContainers"].as_array().unwrap().iter().find(|one| one["name"] == "istio-init");
+        assert_eq!(own.unwrap()["image"], "mine");
+        assert_eq!(injected(&once, &settings), once);
+    }
+}

@@ -105,6 +105,42 @@ fn what_cannot_be_done_or_will_surprise() {
             Expected::Refused("template \"loops\": its loops take more than 10000 turns"),
         ),
         (
+            "ports of traffic that is not captured",
+            "",
+            |pod| {
+                pod["metadata"]["annotations"] = json!({
+                    "proxy.istio.io/config": "interceptionMode: NONE",
+                    "traffic.sidecar.istio.io/excludeOutboundPorts": "3306",
+                });
+            },
+            Expected::Warned(
+                "excludeOutboundPorts has no effect: with interceptionMode NONE no connection is captured",
+            ),
+        ),
+        (
+            "thousandths of bytes",
+            "",
+            |pod| pod["metadata"]["annotations"] = json!({"sidecar.istio.io/proxyMemory": "128m"}),
+            Expected::Warned("annotation sidecar.istio.io/proxyMemory: \"128m\" is less than a mebibyte"),
+        ),
+        (
+            "a drain that is cut short",
+            "",
+            |pod| {
+                pod["metadata"]["annotations"] = json!({"proxy.istio.io/config": "terminationDrainDuration: 60s"});
+            },
+            Expected::Warned("terminationDrainDuration 60s is longer than terminationGracePeriodSeconds, 30"),
+        ),
+        (
+            "a drain that has its time",
+            "",
+            |pod| {
+                pod["spec"]["terminationGracePeriodSeconds"] = json!(60);
+                pod["metadata"]["annotations"] = json!({"proxy.istio.io/config": "terminationDrainDuration: 60s"});
+            },
+            Expected::Quiet,
+        ),
+        (
             "kept containers that are no list",
             "",
             |pod| pod["metadata"]["annotations"] = json!({"proxy.istio.io/overrides": r#"{"containers": {}}"#}),
