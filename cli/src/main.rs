@@ -5,7 +5,7 @@
 //! * [`kube_inject`]: `forestay kube-inject`; [`check_inject`]: `forestay x check-inject`; [`validate`]: `forestay validate`;
 //!   [`version`]: `forestay version`; [`completion`]: `forestay completion`
 //! * [`cluster`]: the flags that say which cluster and namespaces; [`input`]: files that are named; [`exit`]: how a verb ends;
-//!   `allocator`: memory
+//!   `allocator`, `pages`: memory
 
 mod allocator;
 mod check_inject;
@@ -15,6 +15,7 @@ mod exit;
 mod input;
 mod kube_inject;
 mod log;
+mod pages;
 mod validate;
 mod version;
 
@@ -93,7 +94,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
         match verb {
             Verb::Operator(args) => Ok(operator::run(args).await?),
             Verb::Istiod(args) => Ok(control::run(*args).await?),
-            Verb::Webhook(args) => Ok(webhook::run(args, allocator::give_back).await?),
+            Verb::Webhook(args) => Ok(webhook::run(args, allocator::give_back, pages::forget_start).await?),
             Verb::KubeInject(args) => kube_inject::run(*args).await,
             Verb::Validate(args) => validate::run(&args),
             Verb::Version(args) => Ok(version::run(args).await?),

@@ -1,6 +1,7 @@
 //! Rest: a while after a burst of requests the memory that it took goes back to the operating system. The allocator does so
 //! by itself only while more memory is asked of it, and a webhook that nobody calls asks for none.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -8,8 +9,9 @@ use tokio::sync::watch;
 /// How long nothing was asked.
 const REST: Duration = Duration::from_secs(5);
 
-/// Calls `give_back` once after every time with requests; ends with their sender.
-pub(crate) async fn rests(mut requests: watch::Receiver<usize>, give_back: fn()) {
+/// Calls `give_back` once after every time with requests, from the end of the start on; ends with their sender.
+pub(crate) async fn rests(started: impl Future<Output = ()>, mut requests: watch::Receiver<usize>, give_back: fn()) {
+    started.await;
     while requests.changed().await.is_ok() {
         loop {
             let _ = requests.wait_for(|requests| *requests == 0).await;
@@ -36,7 +38,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn memory_goes_back_once_after_each_burst() {
         let busy = Busy::default();
-        let task = tokio::spawn(rests(busy.requests(), || {
+        let task = tokio::spawn(rests(std::future::ready(()), busy.requests(), || {
             GIVEN_BACK.fetch_add(1, Ordering::Relaxed);
         }));
         // Requests one after the other, each with its length and the silence after it, in seconds; how often memory was

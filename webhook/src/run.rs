@@ -46,8 +46,9 @@ pub struct Args {
 /// has once used is not for the others. A second one answers while the first is at an object of megabytes.
 pub const THREADS: usize = 2;
 
-/// Runs the webhook until it is told to end. `give_back` gives free memory back to the operating system.
-pub async fn run(args: Args, give_back: fn()) -> anyhow::Result<()> {
+/// Runs the webhook until it is told to end. `give_back` gives free memory back to the operating system, `forget_start` the
+/// code that has run so far.
+pub async fn run(args: Args, give_back: fn(), forget_start: fn()) -> anyhow::Result<()> {
     let revision = if args.revision.is_empty() { names::DEFAULT_REVISION.to_owned() } else { args.revision };
     let client =
         Client::try_default().await.context("no Kubernetes API to talk to: is this a pod, or KUBECONFIG set?")?;
@@ -84,7 +85,13 @@ pub async fn run(args: Args, give_back: fn()) -> anyhow::Result<()> {
     tasks.spawn(certificate::keep_fresh(secret_receiver, dns_names, provider, current));
 
     let busy = Busy::default();
-    tasks.spawn(rest::rests(busy.requests(), give_back));
+    let (mut certified, mut settled) = (current_receiver.clone(), settings_receiver.clone());
+    let started = async move {
+        let _ = certified.wait_for(Option::is_some).await;
+        let _ = settled.wait_for(Option::is_some).await;
+        forget_start();
+    };
+    tasks.spawn(rest::rests(started, busy.requests(), give_back));
     let shared = Shared {
         settings: settings_receiver,
         certificate: current_receiver.clone(),
