@@ -16,7 +16,8 @@ mod name;
 mod visibility;
 
 pub(crate) use header::{is_authority, is_claim};
-pub(crate) use name::{HostOf, is_dns_label};
+pub(crate) use name::HostOf;
+pub use name::is_dns_label;
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,7 +19,7 @@ pub(crate) enum HostOf {
 }
 
 /// A label of DNS (RFC 1123), upper case included.
-pub(crate) fn is_dns_label(text: &str) -> bool {
+pub fn is_dns_label(text: &str) -> bool {
     text.len() <= 63
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && text.bytes().next().is_some_and(|byte| byte != b'-')

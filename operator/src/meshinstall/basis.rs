@@ -1,7 +1,6 @@
 //! What an object was made from, where that is something in the cluster and not the spec alone.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
+use kube::{Resource, ResourceExt as _};
 
 /// What was in the cluster when an object was made from that. It is written over nothing else: two reconciliations, or two
 /// operators while the Lease changes hands, that each go on from what they have read would undo each other's work.
@@ -15,8 +14,7 @@ pub(crate) enum Basis {
 
 impl Basis {
     pub(crate) fn of(found: Option<&impl Resource>) -> Self {
-        let present =
-            |of: &ObjectMeta| Self::Present { uid: of.uid.clone(), resource_version: of.resource_version.clone() };
-        found.map_or(Self::Absent, |found| present(found.meta()))
+        let Some(found) = found else { return Self::Absent };
+        Self::Present { uid: found.uid(), resource_version: found.resource_version() }
     }
 }

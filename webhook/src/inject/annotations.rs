@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crds::check::is_dns_label;
 use crds::meshconfig::{InterceptionMode, ProxyConfig};
 use crds::quantity::amount;
 use k8s_openapi::api::core::v1::{Volume, VolumeMount};
@@ -176,13 +177,7 @@ fn user_volumes(value: &str) -> Result<(), String> {
             return Err(format!("\"{name}\" is a volume of the proxy itself; use another name"));
         }
         let read: Volume = crds::parse(volume.clone()).map_err(|error| format!("\"{name}\": {error}"))?;
-        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if name.len() > 63
-            || name.is_empty()
-            || !name.chars().all(legal)
-            || name.starts_with('-')
-            || name.ends_with('-')
-        {
+        if !is_dns_label(&name) || name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             let name: String = name.chars().take(80).collect();
             return Err(format!("\"{name}\" cannot be the name of a volume: use small letters, digits and dashes"));
         }
